@@ -1,0 +1,76 @@
+package consensus
+
+import (
+	"fmt"
+
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// Genesis is the document that a chain begins with. Its digest is the chain's id and stands in everything signed.
+type Genesis struct {
+	_                 struct{} `cbor:",toarray"`
+	Version           uint32   // ProtocolVersion
+	Name              string   // network name, 1 to 32 of [a-z0-9-]
+	TimestampMs       uint64   // Unix milliseconds; the genesis block's agreed time
+	BlockTimeMs       uint64   // longest time between blocks when there is no work
+	MaxTxsPerBlock    uint32
+	MaxTimestampAhead uint64 // milliseconds a block may be ahead of a voter's clock; 500
+	Validators        []Validator
+	App               []byte // canonical application genesis (enc.Genesis), opaque here
+}
+
+// ChainID is the digest of the canonical document.
+func (g *Genesis) ChainID() digest.Digest { return digest.Sum("bpi/genesis/1", canon.Must(g)) }
+
+// DisplayName is the network's name and the first digits of the chain id: "devnet-7f3a91".
+func (g *Genesis) DisplayName() string {
+	id := g.ChainID()
+	return g.Name + "-" + id.String()[:6]
+}
+
+// Check validates the document.
+func (g *Genesis) Check() error {
+	if g.Version != ProtocolVersion {
+		return fmt.Errorf("genesis of protocol version %d: this program follows version %d; use a bpi release of that version", g.Version, ProtocolVersion)
+	}
+	if len(g.Name) == 0 || len(g.Name) > 32 {
+		return fmt.Errorf("genesis: network name %.40q: want 1 to 32 characters", g.Name)
+	}
+	for _, c := range g.Name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return fmt.Errorf("genesis: network name %q: only a-z, 0-9 and - are allowed", g.Name)
+		}
+	}
+	if g.BlockTimeMs < 10 || g.BlockTimeMs > 3600_000 {
+		return fmt.Errorf("genesis: block_time_ms %d: want 10 to 3600000", g.BlockTimeMs)
+	}
+	if g.MaxTxsPerBlock == 0 || g.MaxTxsPerBlock > MaxBlockTxs {
+		return fmt.Errorf("genesis: max_transactions_per_block %d: want 1 to %d", g.MaxTxsPerBlock, MaxBlockTxs)
+	}
+	if len(g.App) > 1<<20 {
+		return fmt.Errorf("genesis: application part of %d bytes: at most 1 MiB", len(g.App))
+	}
+	_, err := NewValidatorSet(g.Validators)
+	return err
+}
+
+// Block is the block at height 0, which every node derives from the document. stateRoot and eventRoot come from
+// executing the application's genesis.
+func (g *Genesis) Block(stateRoot digest.Digest) (*Block, error) {
+	set, err := NewValidatorSet(g.Validators)
+	if err != nil {
+		return nil, err
+	}
+	return &Block{
+		Header: Header{
+			Version: g.Version, ChainID: g.ChainID(), TimestampMs: g.TimestampMs,
+			TxRoot: merkle.Root(nil), EventRoot: merkle.Root(nil), StateRoot: stateRoot,
+			Validators: set.Digest(), NextVals: set.Digest(), HistoryRoot: merkle.Root(nil),
+		},
+		Justify: QC{Signers: []byte{}, Sigs: []sign.Signature{}},
+		Txs:     [][]byte{},
+	}, nil
+}

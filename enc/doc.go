@@ -1,0 +1,2 @@
+// Package enc is the replicated state machine of jobs, placement and agreement.
+package enc
