@@ -1,0 +1,2 @@
+// Package driver is the shell around consensus.Replica.
+package driver
