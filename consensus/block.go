@@ -78,21 +78,29 @@ func DecodeBlock(raw []byte) (*Block, error) {
 	if err := canon.Unmarshal(raw, &b); err != nil {
 		return nil, err
 	}
+	if err := b.checkBody(); err != nil {
+		return nil, err
+	}
+	return checked(&b, qcForm(&b.Justify))
+}
+
+// checkBody checks the transactions against the limits and the header's root.
+func (b *Block) checkBody() error {
 	if len(b.Txs) > MaxBlockTxs {
-		return nil, fmt.Errorf("block with %d transactions: over the limit of %d", len(b.Txs), MaxBlockTxs)
+		return fmt.Errorf("block with %d transactions: over the limit of %d", len(b.Txs), MaxBlockTxs)
 	}
 	total := 0
 	for i, tx := range b.Txs {
 		if len(tx) > MaxTxBytes {
-			return nil, fmt.Errorf("transaction %d of %d bytes: over the limit of %d", i, len(tx), MaxTxBytes)
+			return fmt.Errorf("transaction %d of %d bytes: over the limit of %d", i, len(tx), MaxTxBytes)
 		}
 		total += len(tx)
 	}
 	if total > MaxBlockBytes {
-		return nil, fmt.Errorf("block with %d bytes of transactions: over the limit of %d", total, MaxBlockBytes)
+		return fmt.Errorf("block with %d bytes of transactions: over the limit of %d", total, MaxBlockBytes)
 	}
 	if merkle.Root(b.Txs) != b.Header.TxRoot {
-		return nil, fmt.Errorf("block %s: transactions do not hash to the header's root", b.ID().Short())
+		return fmt.Errorf("block %s: transactions do not hash to the header's root", b.ID().Short())
 	}
-	return &b, nil
+	return nil
 }

@@ -96,3 +96,11 @@ type Proposal struct {
 
 // ProposalSigningBytes is what a leader signs.
 func ProposalSigningBytes(id BlockID) []byte { return append([]byte("bpi/proposal/1\x00"), id[:]...) }
+
+// Certificates is the answer to a validator that is behind: the sender's highest certificates. Receiving it lets the
+// other enter the sender's view.
+type Certificates struct {
+	_  struct{} `cbor:",toarray"`
+	QC QC
+	TC []TC // none or one
+}
