@@ -1,0 +1,96 @@
+# Metanode. `make help` lists the targets. Everything built goes to build/, but for the cage's supervisor, which Go
+# embeds from cage/native/bin/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Tools, pinned here and nowhere else.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+GO      ?= go
+CC      ?= gcc
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CFLAGS  := -O2 -static -Wall -Wextra -Werror
+
+FUZZTIME  ?= 3s
+FUZZTOTAL ?= 240s
+SEEDS     ?= 200
+
+SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
+SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h)
+SUPERVISOR   := cage/native/bin/docklock-supervisor
+WORKER_SRC   := $(wildcard analytics/worker/*)
+WORKER       := build/sql-worker
+
+# Native programs, where their sources are.
+NATIVE := $(if $(SUPERVISOR_C),$(SUPERVISOR)) $(if $(wildcard analytics/worker/build.sh),$(WORKER))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: native bpi ## compile the cage supervisor, the SQL worker and build/bpi
+
+.PHONY: native
+native: $(NATIVE)
+
+$(SUPERVISOR): $(SUPERVISOR_C) $(SUPERVISOR_H)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $(SUPERVISOR_C)
+
+$(WORKER): $(WORKER_SRC)
+	@mkdir -p $(@D)
+	analytics/worker/build.sh $@
+
+# Go keeps track of its own sources, so bpi is built every time; with nothing changed that takes a second.
+.PHONY: bpi
+bpi: $(if $(SUPERVISOR_C),$(SUPERVISOR))
+	@mkdir -p build
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/bpi ./cmd/bpi
+
+.PHONY: test
+test: build ## every test, the multi-process ones, and every fuzz target for some seconds
+	$(GO) test $$($(GO) list ./... | grep -v '/e2e\b')
+	$(MAKE) --no-print-directory e2e
+	FUZZTIME=$(FUZZTIME) FUZZTOTAL=$(FUZZTOTAL) scripts/fuzz.sh
+
+.PHONY: race
+race: build ## every test but the multi-process ones under the race detector
+	$(GO) test -race $$($(GO) list ./... | grep -v '/e2e\b')
+
+.PHONY: lint
+lint: native ## gofmt, go vet, staticcheck, and warnings of the C compiler as errors
+	@scripts/gofmt.sh
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(if $(SUPERVISOR_C),$(CC) $(CFLAGS) -fsyntax-only $(SUPERVISOR_C))
+	@for f in .ci/run $$(find . -name '*.sh' -not -path './.git/*'); do bash -n "$$f"; done
+
+.PHONY: fuzz
+fuzz: native ## every fuzz target for FUZZTIME each (default 60s here)
+	FUZZTIME=$(if $(filter command line environment,$(origin FUZZTIME)),$(FUZZTIME),60s) FUZZTOTAL=0 scripts/fuzz.sh
+
+.PHONY: sim
+sim: ## consensus under loss, delay, crash and restart over SEEDS seeds
+	BPI_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m ./consensus/sim/...
+
+.PHONY: e2e
+e2e: build ## networks of real processes: faults, late joiners, tampered receipts
+	@if [ -n "$$($(GO) list ./e2e/... 2>/dev/null)" ]; then \
+	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) $(GO) test -count=1 -timeout 15m ./e2e/...; fi
+
+.PHONY: bench
+bench: build ## the figures of four peers on this machine, with those that fall short marked
+	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_BENCH=1 \
+	  $(GO) test -count=1 -timeout 60m -v -run '^TestBench' ./e2e/...
+
+.PHONY: demo
+demo: build ## four peers, a data set, a job, and its receipt verified with the network down
+	scripts/demo.sh
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf build cage/native/bin/docklock-supervisor

@@ -1,0 +1,363 @@
+// Package configs is the configuration of a node: its schema, defaults, loader and writer. The file is TOML; a key that
+// is not in the schema is refused, and every key can be overridden by an environment variable.
+//
+// Precedence is flag, then environment, then file, then default; flags are the command line's business.
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/digest"
+)
+
+// The roles of a node.
+const (
+	RoleAuto      = "auto"      // validates if its validator key is in the set, executes if its node key is admitted
+	RoleValidator = "validator" // validates and never executes
+	RoleExecutor  = "executor"  // executes and never validates
+	RoleFollower  = "follower"  // only follows the chain
+)
+
+// Config is everything a node is told. The doc tags become the comments of a written file. Zero numbers whose doc says
+// so mean "chosen by the node". Paths are absolute after Load.
+type Config struct {
+	Network     string   `toml:"network" doc:"Name of the network to take part in. A chain of another name is refused; empty accepts the genesis file's."`
+	DataDir     string   `toml:"data_dir" doc:"Folder of everything the node keeps. Relative to this file; empty is BPI_HOME, or ~/.bpi."`
+	Role        string   `toml:"role" doc:"auto, validator, executor or follower. auto does whatever the node's keys are admitted for."`
+	Genesis     string   `toml:"genesis" doc:"The document that the chain begins with. Relative to data_dir."`
+	CreateChain bool     `toml:"create_chain" doc:"Whether to begin a chain of one validator, this node, when there is no genesis file yet."`
+	EngineFiles []string `toml:"engine_files" doc:"Engine programs that this node brings into the network. Others fetch them from their peers."`
+
+	P2P       P2P       `toml:"p2p" doc:"BPCI, the mesh."`
+	Consensus Consensus `toml:"consensus" doc:"BPI, the chain. These numbers go into the genesis document of a chain that is begun with this file; a chain that exists has its own."`
+	Cage      Cage      `toml:"cage" doc:"DockLock, the cage. Seed and recording are defaults for jobs submitted here; a job carries its own."`
+	API       API       `toml:"api" doc:"The HTTP API, on TCP and on a unix socket. It is also reachable by libp2p, from any peer."`
+	Gateway   Gateway   `toml:"gateway" doc:"The MetaAnalytics gateway: POST /submit for programs without keys. It signs for its callers."`
+	Log       Log       `toml:"log" doc:"Structured logs, in data_dir/log."`
+	Storage   Storage   `toml:"storage" doc:"Bytes kept for others."`
+}
+
+// P2P configures the mesh.
+type P2P struct {
+	ListenPort       uint16   `toml:"listen_port" doc:"TCP and UDP (QUIC) port on every interface of listen_addresses. 0 lets the system choose."`
+	ListenAddresses  []string `toml:"listen_addresses" doc:"IP addresses to listen on, or whole multiaddrs, which bring their own port."`
+	MaxPeers         int      `toml:"max_peers" doc:"Connections above which the least useful are closed."`
+	EnableEncryption bool     `toml:"enable_encryption" doc:"Must stay true: there is no plaintext mode."`
+	Bootstrap        []string `toml:"bootstrap" doc:"Multiaddrs of peers to join by, as /ip4/192.0.2.1/tcp/4001/p2p/12D3..."`
+	FastPath         bool     `toml:"fast_path" doc:"Whether validators send each other votes and proposals on direct streams as well as by gossip."`
+	SharedNetworks   []string `toml:"shared_networks" doc:"Networks, as CIDR, that many peers live behind: they are exempt from the limit of connections per address."`
+}
+
+// Consensus configures the chain that is begun with this file.
+type Consensus struct {
+	BlockTimeMs             uint64 `toml:"block_time_ms" doc:"Milliseconds between blocks when there is no work. Work is ordered at once."`
+	MaxTransactionsPerBlock uint32 `toml:"max_transactions_per_block" doc:"Transactions in a block, at most."`
+	ValidatorCount          int    `toml:"validator_count" doc:"Validators of the chain. f faults need 3f+1: three run and tolerate none, four tolerate one."`
+}
+
+// Cage configures execution.
+type Cage struct {
+	EnableSyscallFilter    bool     `toml:"enable_syscall_filter" doc:"The system call filter. false takes down a wall, and needs \"seccomp\" in allow_missing_walls."`
+	EnableWitnessRecording bool     `toml:"enable_witness_recording" doc:"Whether jobs submitted here ask for a witness. SQL jobs always have one."`
+	RNGSeed                string   `toml:"rng_seed" doc:"Seed of jobs submitted here, 64 hexadecimal digits. Empty derives it from the work."`
+	AllowMissingWalls      []string `toml:"allow_missing_walls" doc:"Walls that this machine may lack and still execute, as named by bpi doctor. Each makes a hostile job more dangerous."`
+	Slots                  int      `toml:"slots" doc:"Executions at once. 0 is the number of cores."`
+	MemoryBytes            uint64   `toml:"memory_bytes" doc:"Memory for all executions together. 0 is half of the machine's."`
+}
+
+// API configures where the API is heard.
+type API struct {
+	Listen string `toml:"listen" doc:"TCP address. Port 0 lets the system choose; empty is no TCP. The API has no passwords: keep it on loopback."`
+	Socket string `toml:"socket" doc:"Unix socket, for this user only. Relative to data_dir; empty is none."`
+}
+
+// Gateway configures MetaAnalytics.
+type Gateway struct {
+	Enabled bool   `toml:"enabled" doc:"Whether this node runs the gateway."`
+	Listen  string `toml:"listen" doc:"TCP address of the gateway. Whoever reaches it submits jobs in this node's name."`
+}
+
+// Log configures the log.
+type Log struct {
+	Level     string `toml:"level" doc:"debug, info, warn or error."`
+	MaxSizeMB int    `toml:"max_size_mb" doc:"Megabytes at which a log file is rotated."`
+	MaxFiles  int    `toml:"max_files" doc:"Old log files that are kept."`
+}
+
+// Storage configures the blob store.
+type Storage struct {
+	BlobQuotaBytes uint64        `toml:"blob_quota_bytes" doc:"Disk for datasets, engines and results. What is pinned is never removed; unpinned blobs go, oldest first."`
+	ResultTTL      time.Duration `toml:"result_ttl" doc:"How long results of jobs that ran here are kept. Goes into the genesis document of a chain begun with this file."`
+}
+
+// Default is the configuration of a node that was told nothing. Paths are still relative.
+func Default() Config {
+	return Config{
+		Role:        RoleAuto,
+		Genesis:     "genesis.cbor",
+		EngineFiles: []string{},
+		P2P: P2P{
+			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 200, EnableEncryption: true,
+			Bootstrap: []string{}, FastPath: true, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
+		},
+		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, ValidatorCount: 4},
+		Cage:      Cage{EnableSyscallFilter: true, EnableWitnessRecording: true, AllowMissingWalls: []string{}},
+		API:       API{Listen: "127.0.0.1:0", Socket: "api.sock"},
+		Gateway:   Gateway{Listen: "127.0.0.1:3000"},
+		Log:       Log{Level: "info", MaxSizeMB: 20, MaxFiles: 5},
+		Storage:   Storage{BlobQuotaBytes: 20 << 30, ResultTTL: 7 * 24 * time.Hour},
+	}
+}
+
+// Devnet is the profile of configs/devnet.toml: one node on loopback that begins its own chain.
+func Devnet() Config {
+	c := Default()
+	c.Network = "devnet"
+	c.CreateChain = true
+	c.P2P.ListenPort = 0
+	c.P2P.ListenAddresses = []string{"127.0.0.1"}
+	c.Consensus.MaxTransactionsPerBlock = 100
+	c.Consensus.ValidatorCount = 1
+	c.Gateway.Enabled = true
+	return c
+}
+
+// maxSocketPath is what sockaddr_un holds, less the final zero.
+const maxSocketPath = 107
+
+// Validate refuses values that a node cannot run with. The error names the key as it stands in the file.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+
+	switch c.Role {
+	case RoleAuto, RoleValidator, RoleExecutor, RoleFollower:
+	default:
+		bad("role", "%q: want auto, validator, executor or follower", c.Role)
+	}
+	if len(c.Network) > 32 || strings.Trim(c.Network, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		bad("network", "%q: want at most 32 of a-z, 0-9 and -", c.Network)
+	}
+	if c.Genesis == "" {
+		bad("genesis", "empty: name the genesis file, or leave the key out for genesis.cbor in the data folder")
+	}
+
+	if !c.P2P.EnableEncryption {
+		bad("p2p.enable_encryption", "false: there is no plaintext mode, every connection is encrypted and authenticated; remove the key or set it to true")
+	}
+	if c.P2P.MaxPeers < 4 || c.P2P.MaxPeers > 10000 {
+		bad("p2p.max_peers", "%d: want 4 to 10000", c.P2P.MaxPeers)
+	}
+	if len(c.P2P.ListenAddresses) == 0 {
+		bad("p2p.listen_addresses", "empty: a node must be reachable; 127.0.0.1 keeps it on this machine")
+	}
+	for _, a := range c.P2P.ListenAddresses {
+		if _, err := c.listenAddrs(a); err != nil {
+			bad("p2p.listen_addresses", "%q: %v", a, err)
+		}
+	}
+	for _, a := range c.P2P.Bootstrap {
+		m, err := multiaddr.NewMultiaddr(a)
+		if err != nil {
+			bad("p2p.bootstrap", "%q: %v", a, err)
+			continue
+		}
+		if _, err := m.ValueForProtocol(multiaddr.P_P2P); err != nil {
+			bad("p2p.bootstrap", "%q does not end in /p2p/ID: without the peer's id nobody could tell it from another", a)
+		}
+	}
+	for _, n := range c.P2P.SharedNetworks {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			bad("p2p.shared_networks", "%q: want a network as 10.0.0.0/8", n)
+		}
+	}
+
+	if n := c.Consensus.BlockTimeMs; n < 10 || n > 3600_000 {
+		bad("consensus.block_time_ms", "%d: want 10 to 3600000", n)
+	}
+	if n := c.Consensus.MaxTransactionsPerBlock; n < 1 || n > consensus.MaxBlockTxs {
+		bad("consensus.max_transactions_per_block", "%d: want 1 to %d", n, consensus.MaxBlockTxs)
+	}
+	if n := c.Consensus.ValidatorCount; n < 1 || n > consensus.MaxValidators {
+		bad("consensus.validator_count", "%d: want 1 to %d", n, consensus.MaxValidators)
+	}
+
+	walls := map[string]bool{}
+	for _, w := range c.Cage.AllowMissingWalls {
+		if w == "" || len(w) > 64 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			bad("cage.allow_missing_walls", "%.80q is no wall; bpi doctor lists their names", w)
+		}
+		walls[w] = true
+	}
+	if !c.Cage.EnableSyscallFilter && !walls["seccomp"] {
+		bad("cage.enable_syscall_filter", "false takes down a wall of the cage: a job could then make any system call its user may; if you accept that, also set allow_missing_walls = [\"seccomp\"]")
+	}
+	if _, _, err := c.Cage.Seed(); err != nil {
+		bad("cage.rng_seed", "%v", err)
+	}
+	if c.Cage.Slots < 0 || c.Cage.Slots > 1024 {
+		bad("cage.slots", "%d: want 0 to 1024", c.Cage.Slots)
+	}
+	if m := c.Cage.MemoryBytes; m != 0 && m < 64<<20 {
+		bad("cage.memory_bytes", "%d: want 0 or at least %d", m, 64<<20)
+	}
+
+	if c.API.Listen == "" && c.API.Socket == "" {
+		bad("api", "neither listen nor socket is set: nobody on this machine could reach the node")
+	}
+	if c.API.Listen != "" {
+		if err := checkHostPort(c.API.Listen); err != nil {
+			bad("api.listen", "%v", err)
+		}
+	}
+	if len(c.API.Socket) > maxSocketPath {
+		bad("api.socket", "%q is %d bytes long, and the system takes at most %d: name a shorter path", c.API.Socket, len(c.API.Socket), maxSocketPath)
+	}
+	if c.Gateway.Enabled {
+		if err := checkHostPort(c.Gateway.Listen); err != nil {
+			bad("gateway.listen", "%v", err)
+		}
+	}
+
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		bad("log.level", "%q: want debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.MaxSizeMB < 1 || c.Log.MaxSizeMB > 10240 {
+		bad("log.max_size_mb", "%d: want 1 to 10240", c.Log.MaxSizeMB)
+	}
+	if c.Log.MaxFiles < 1 || c.Log.MaxFiles > 1000 {
+		bad("log.max_files", "%d: want 1 to 1000", c.Log.MaxFiles)
+	}
+	if c.Storage.BlobQuotaBytes < 256<<20 {
+		bad("storage.blob_quota_bytes", "%d: want at least %d, an engine and a dataset must fit", c.Storage.BlobQuotaBytes, 256<<20)
+	}
+	if t := c.Storage.ResultTTL; t < time.Minute || t > 10*365*24*time.Hour {
+		bad("storage.result_ttl", "%s: want 1m to ten years", t)
+	}
+	return errors.Join(errs...)
+}
+
+// Warnings are what runs and may still surprise, a sentence each.
+func (c *Config) Warnings() []string {
+	var w []string
+	if n := c.Consensus.ValidatorCount; n == 2 || n == 3 {
+		w = append(w, fmt.Sprintf("consensus.validator_count %d tolerates no fault: the chain stops when one validator does; 4 tolerate one", n))
+	}
+	if len(c.Cage.AllowMissingWalls) > 0 {
+		w = append(w, fmt.Sprintf("cage.allow_missing_walls: jobs run here even without %s", strings.Join(c.Cage.AllowMissingWalls, ", ")))
+	}
+	if c.API.Listen != "" && !loopback(c.API.Listen) {
+		w = append(w, fmt.Sprintf("api.listen %s is not on loopback: whoever reaches it can read this node's data", c.API.Listen))
+	}
+	if c.Gateway.Enabled && !loopback(c.Gateway.Listen) {
+		w = append(w, fmt.Sprintf("gateway.listen %s is not on loopback: whoever reaches it submits jobs in this node's name", c.Gateway.Listen))
+	}
+	return w
+}
+
+// Seed is rng_seed; the bool is false if none is set.
+func (c *Cage) Seed() (digest.Digest, bool, error) {
+	if c.RNGSeed == "" {
+		return digest.Digest{}, false, nil
+	}
+	d, err := digest.Parse(c.RNGSeed)
+	if err != nil || strings.HasPrefix(c.RNGSeed, "sha256:") {
+		return digest.Digest{}, false, fmt.Errorf("%.80q: want 64 lower-case hexadecimal digits", c.RNGSeed)
+	}
+	return d, true, nil
+}
+
+// SlotCount is the number of executions at once, with 0 resolved.
+func (c *Cage) SlotCount() int {
+	if c.Slots == 0 {
+		return runtime.NumCPU()
+	}
+	return c.Slots
+}
+
+// Multiaddrs are the addresses to listen on: TCP and QUIC on ListenPort for every plain IP address, and the whole
+// multiaddrs as they are.
+func (p *P2P) Multiaddrs() ([]string, error) {
+	c := Config{P2P: *p}
+	var out []string
+	for _, a := range p.ListenAddresses {
+		list, err := c.listenAddrs(a)
+		if err != nil {
+			return nil, fmt.Errorf("p2p.listen_addresses: %q: %w", a, err)
+		}
+		out = append(out, list...)
+	}
+	return out, nil
+}
+
+func (c *Config) listenAddrs(a string) ([]string, error) {
+	if strings.HasPrefix(a, "/") {
+		if _, err := multiaddr.NewMultiaddr(a); err != nil {
+			return nil, err
+		}
+		return []string{a}, nil
+	}
+	ip, err := netip.ParseAddr(a)
+	if err != nil {
+		return nil, errors.New("want an IP address or a multiaddr")
+	}
+	family := "ip4"
+	if ip.Is6() {
+		family = "ip6"
+	}
+	return []string{
+		fmt.Sprintf("/%s/%s/tcp/%d", family, ip, c.P2P.ListenPort),
+		fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ip, c.P2P.ListenPort),
+	}, nil
+}
+
+// KeysDir, ChainDir and LogDir are where a node keeps its keys, its data and its logs, below DataDir.
+func (c *Config) KeysDir() string { return filepath.Join(c.DataDir, "keys") }
+
+// ChainDir is the folder of the databases.
+func (c *Config) ChainDir() string { return filepath.Join(c.DataDir, "data") }
+
+// LogDir is the folder of the logs.
+func (c *Config) LogDir() string { return filepath.Join(c.DataDir, "log") }
+
+func checkHostPort(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q: want host:port, as 127.0.0.1:0", s)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("%q: port %q: want 0 to 65535", s, port)
+	}
+	if host != "" && host != "localhost" {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return fmt.Errorf("%q: host %q: want an IP address or localhost", s, host)
+		}
+	}
+	return nil
+}
+
+func loopback(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,237 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the shipped files")
+
+func TestDefaultsAreValid(t *testing.T) {
+	for name, c := range map[string]Config{"default": Default(), "devnet": Devnet()} {
+		if err := c.Resolve(t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if w := c.Warnings(); len(w) > 0 {
+			t.Errorf("%s warns: %v", name, w)
+		}
+	}
+}
+
+func TestTextParsesBack(t *testing.T) {
+	c := Default()
+	c.Network = "a-1"
+	c.DataDir = "with \"quotes\" \\ and\ttab"
+	c.P2P.Bootstrap = []string{"/ip4/127.0.0.1/tcp/1/p2p/x", "b"}
+	c.Storage.ResultTTL = 90*time.Minute + 5*time.Second
+	got, err := Parse(Text(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, c) {
+		t.Errorf("got  %+v\nwant %+v", got, c)
+	}
+}
+
+func TestShippedDevnetFileIsTheProfile(t *testing.T) {
+	want := Text(Devnet())
+	if *update {
+		if err := os.WriteFile("devnet.toml", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile("devnet.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, want) {
+		t.Error("devnet.toml differs from Devnet(); run: go test ./configs -update")
+	}
+	t.Setenv("BPI_HOME", t.TempDir())
+	if _, err := Load("devnet.toml"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnknownKeyIsNamedWithLineAndNeighbour(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"role = \"auto\"\n\n[p2p]\nlisten_prot = 1\n", `line 4: unknown key "p2p.listen_prot"; did you mean "p2p.listen_port"?`},
+		{"block_time_ms = 100\n", `line 1: unknown key "block_time_ms"; did you mean "consensus.block_time_ms"?`},
+		{"[cages]\n", `line 1: unknown key "cages"`},
+		{"[log]\nlevel = \"info\"\nlevels = 3\n", `line 3: unknown key "log.levels"; did you mean "log.level"?`},
+	}
+	for _, tt := range tests {
+		_, err := Parse([]byte(tt.text))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: error %v, want %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestSyntaxErrorNamesTheLine(t *testing.T) {
+	for _, text := range []string{"role = \"auto\"\n[p2p x]\n", "\nrole = 3 4\n"} {
+		_, err := Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("%q: error %v, want one that names line 2", text, err)
+		}
+	}
+}
+
+func TestValidateNamesTheKey(t *testing.T) {
+	tests := []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(c *Config) { c.Role = "boss" }, "role:"},
+		{func(c *Config) { c.Network = "Big" }, "network:"},
+		{func(c *Config) { c.P2P.EnableEncryption = false }, "p2p.enable_encryption: false: there is no plaintext mode"},
+		{func(c *Config) { c.P2P.MaxPeers = 0 }, "p2p.max_peers:"},
+		{func(c *Config) { c.P2P.ListenAddresses = []string{"nowhere"} }, "p2p.listen_addresses:"},
+		{func(c *Config) { c.P2P.Bootstrap = []string{"/ip4/127.0.0.1/tcp/1"} }, "does not end in /p2p/ID"},
+		{func(c *Config) { c.P2P.SharedNetworks = []string{"10"} }, "p2p.shared_networks:"},
+		{func(c *Config) { c.Consensus.BlockTimeMs = 1 }, "consensus.block_time_ms:"},
+		{func(c *Config) { c.Consensus.MaxTransactionsPerBlock = 0 }, "consensus.max_transactions_per_block:"},
+		{func(c *Config) { c.Consensus.ValidatorCount = 1000 }, "consensus.validator_count:"},
+		{func(c *Config) { c.Cage.EnableSyscallFilter = false }, `also set allow_missing_walls = ["seccomp"]`},
+		{func(c *Config) { c.Cage.RNGSeed = "42" }, "cage.rng_seed:"},
+		{func(c *Config) { c.Cage.Slots = -1 }, "cage.slots:"},
+		{func(c *Config) { c.Cage.MemoryBytes = 1 }, "cage.memory_bytes:"},
+		{func(c *Config) { c.API.Listen, c.API.Socket = "", "" }, "api:"},
+		{func(c *Config) { c.API.Listen = "3000" }, "api.listen:"},
+		{func(c *Config) { c.API.Listen = "127.0.0.1:70000" }, "api.listen:"},
+		{func(c *Config) { c.API.Socket = "/" + strings.Repeat("x", 200) }, "api.socket:"},
+		{func(c *Config) { c.Gateway.Enabled, c.Gateway.Listen = true, "x" }, "gateway.listen:"},
+		{func(c *Config) { c.Log.Level = "loud" }, "log.level:"},
+		{func(c *Config) { c.Log.MaxFiles = 0 }, "log.max_files:"},
+		{func(c *Config) { c.Storage.BlobQuotaBytes = 1 }, "storage.blob_quota_bytes:"},
+		{func(c *Config) { c.Storage.ResultTTL = 0 }, "storage.result_ttl:"},
+	}
+	for _, tt := range tests {
+		c := Default()
+		tt.change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("error %v, want %q", err, tt.want)
+		}
+	}
+}
+
+func TestWithoutFilterRunsWhenTheWallIsNamed(t *testing.T) {
+	c := Default()
+	c.Cage.EnableSyscallFilter = false
+	c.Cage.AllowMissingWalls = []string{"seccomp"}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "seccomp") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestThreeValidatorsWarn(t *testing.T) {
+	c := Default()
+	c.Consensus.ValidatorCount = 3
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "tolerates no fault") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestEnvironmentWinsOverFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.toml")
+	if err := os.WriteFile(path, []byte("[log]\nlevel = \"warn\"\n[p2p]\nlisten_port = 9\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BPI_HOME", t.TempDir())
+	t.Setenv("BPI_LOG_LEVEL", "debug")
+	t.Setenv("BPI_P2P_FAST_PATH", "false")
+	t.Setenv("BPI_CAGE_ALLOW_MISSING_WALLS", "a, b")
+	t.Setenv("BPI_STORAGE_RESULT_TTL", "2h")
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Log.Level != "debug" || c.P2P.FastPath || c.P2P.ListenPort != 9 || c.Storage.ResultTTL != 2*time.Hour ||
+		!reflect.DeepEqual(c.Cage.AllowMissingWalls, []string{"a", "b"}) {
+		t.Errorf("got %+v", c)
+	}
+	t.Setenv("BPI_P2P_LISTEN_PORT", "70000")
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "BPI_P2P_LISTEN_PORT") {
+		t.Errorf("error %v, want one that names the variable", err)
+	}
+}
+
+func TestPathsAreResolved(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "c.toml")
+	if err := os.WriteFile(path, []byte("data_dir = \"n1\"\nengine_files = [\"e\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{filepath.Join(dir, "n1"), filepath.Join(dir, "n1/genesis.cbor"), filepath.Join(dir, "n1/api.sock"), filepath.Join(dir, "e")}
+	if got := []string{c.DataDir, c.Genesis, c.API.Socket, c.EngineFiles[0]}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMultiaddrs(t *testing.T) {
+	p := P2P{ListenPort: 7, ListenAddresses: []string{"127.0.0.1", "::1", "/ip4/10.0.0.1/tcp/9"}}
+	got, err := p.Multiaddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"/ip4/127.0.0.1/tcp/7", "/ip4/127.0.0.1/udp/7/quic-v1", "/ip6/::1/tcp/7", "/ip6/::1/udp/7/quic-v1", "/ip4/10.0.0.1/tcp/9"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWriteDoesNotOverwrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "c.toml")
+	if err := Write(path, Default()); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, Devnet()); !errors.Is(err, os.ErrExist) {
+		t.Errorf("second write: %v, want os.ErrExist", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(Text(Default()))
+	f.Add(Text(Devnet()))
+	f.Add([]byte("[p2p]\nlisten_prot = 1"))
+	f.Add([]byte("[[p2p]]\n"))
+	f.Add([]byte("role = 1979-05-27T07:32:00Z"))
+	f.Add([]byte("storage = { result_ttl = \"1h\" }"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := Parse(raw)
+		if err != nil {
+			return
+		}
+		_ = c.Warnings()
+		if err := c.Validate(); err != nil {
+			return
+		}
+		again, err := Parse(Text(c))
+		if err != nil {
+			t.Fatalf("written form is refused: %v", err)
+		}
+		if !bytes.Equal(Text(again), Text(c)) {
+			t.Fatalf("written form changes:\n%s\n%s", Text(c), Text(again))
+		}
+	})
+}
