@@ -31,6 +31,8 @@ type Command struct {
 	Body   CommandBody
 	Signer sign.PublicKey
 	Sig    sign.Signature // over Body.SigningBytes
+
+	verified bool // the signature was checked and is good; not encoded
 }
 
 // CommandBody is the part of a command that is signed.

@@ -1,0 +1,234 @@
+package enc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/receipt"
+)
+
+// The queries below decode what the state holds and change nothing, so many goroutines may run them on one state that
+// is no longer executed on. What is damaged reads as absent; executing on it reports it.
+
+func read[T any](s *State, k []byte) (*T, bool) {
+	b, ok := s.m.Get(k)
+	if !ok {
+		return nil, false
+	}
+	v := new(T)
+	if err := canon.Unmarshal(b, v); err != nil {
+		return nil, false
+	}
+	return v, true
+}
+
+// Genesis is what the chain began with, and its numbers.
+func (s *State) Genesis() Genesis {
+	g, ok := read[Genesis](s, key(keyParams))
+	if !ok {
+		return Genesis{}
+	}
+	return *g
+}
+
+// Params are the chain's numbers.
+func (s *State) Params() Params { return s.Genesis().Params }
+
+// Engine is the engine in force for a kind of work, and its size in bytes.
+func (s *State) Engine(kind string) (engine digest.Digest, size uint64, ok bool) {
+	g := s.Genesis()
+	if kind != KindSQL {
+		return digest.Digest{}, 0, false
+	}
+	return g.SQLEngine, g.SQLBytes, true
+}
+
+// Job is the job of that id.
+func (s *State) Job(id digest.Digest) (*Job, bool) { return read[Job](s, key(keyJobs, id[:])) }
+
+// Work is the work of a job. It is kept as long as the job is.
+func (s *State) Work(job digest.Digest) (*receipt.Work, bool) {
+	return read[receipt.Work](s, key(keyWorks, job[:]))
+}
+
+// JobsByPrefix lists at most limit ids of jobs whose hexadecimal form begins with prefix, in order.
+func (s *State) JobsByPrefix(prefix string, limit int) []digest.Digest {
+	var out []digest.Digest
+	if len(prefix) > 2*digest.Size {
+		return nil
+	}
+	pad := []byte(prefix + "0")[:len(prefix)+len(prefix)%2]
+	low, err := hexBytes(pad)
+	if err != nil {
+		return nil
+	}
+	even := low[:len(prefix)/2]
+	for k := range s.m.From(key(keyJobs, even), key(keyJobs, low)) {
+		id := digest.Digest(k[len(keyJobs):])
+		if !bytes.HasPrefix([]byte(id.String()), []byte(prefix)) || len(out) == limit {
+			break
+		}
+		out = append(out, id)
+	}
+	return out
+}
+
+// JobFilter chooses jobs for ListJobs. Zero fields choose all.
+type JobFilter struct {
+	Client sign.PublicKey
+	Status Status
+}
+
+// maxListScan bounds the jobs that one ListJobs call decodes.
+const maxListScan = 2000
+
+// ListJobs lists jobs, the newest first. cursor is empty for the first page, else what the page before returned; next
+// is empty after the last page. A page may hold fewer than limit jobs and still not be the last.
+func (s *State) ListJobs(limit int, cursor []byte, f JobFilter) (jobs []*Job, next []byte) {
+	from := key(keyList, cursor)
+	scanned := 0
+	for k, v := range s.m.From(key(keyList), from) {
+		if len(jobs) >= limit || scanned >= maxListScan {
+			return jobs, bytes.Clone(k[len(keyList):])
+		}
+		scanned++
+		j, ok := s.Job(digest.Digest(v))
+		if !ok || (f.Status != "" && f.Status != j.Status) || (!f.Client.IsZero() && f.Client != j.Client) {
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+// Node is the admitted executor of that key.
+func (s *State) Node(peer sign.PublicKey) (*Node, bool) {
+	return read[Node](s, key(keyNodes, peer[:]))
+}
+
+// Nodes lists every admitted executor, by peer.
+func (s *State) Nodes() []*Node {
+	var out []*Node
+	for k := range s.m.Prefix(key(keyNodes)) {
+		if n, ok := read[Node](s, k); ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// AssignmentsOf lists the executions that a peer is to keep running, by job. An execution that is no longer listed is
+// to stop: its job has ended, or its part is lost or declined.
+func (s *State) AssignmentsOf(peer sign.PublicKey) []Assignment {
+	var out []Assignment
+	prefix := key(keyAssigned, peer[:])
+	for k := range s.m.Prefix(prefix) {
+		j, ok := s.Job(digest.Digest(k[len(prefix):]))
+		if !ok {
+			continue
+		}
+		x := j.Execution(peer)
+		if x == nil {
+			continue
+		}
+		out = append(out, Assignment{
+			Job: j.ID, Round: x.Round, Status: j.Status, Observed: x.Observed, LeaseMs: x.LeaseMs,
+			WorkDigest: j.WorkDigest, Memory: j.Memory, WallMs: j.WallMs, Hash: x.Hash,
+		})
+	}
+	return out
+}
+
+// Dataset is a version of a data set; version 0 is the latest.
+func (s *State) Dataset(name string, version uint64) (*Dataset, bool) {
+	if !validName(name) {
+		return nil, false
+	}
+	if version == 0 {
+		h, ok := read[datasetHead](s, key(keyHeads, []byte(name)))
+		if !ok {
+			return nil, false
+		}
+		version = h.Latest
+	}
+	return read[Dataset](s, datasetKey(name, version))
+}
+
+// Datasets lists the latest version of at most limit data sets whose name is above after, by name.
+func (s *State) Datasets(after string, limit int) []*Dataset {
+	var out []*Dataset
+	for k := range s.m.From(key(keyHeads), key(keyHeads, []byte(after))) {
+		if len(out) == limit {
+			break
+		}
+		name := string(k[len(keyHeads):])
+		if name == after {
+			continue
+		}
+		if d, ok := s.Dataset(name, 0); ok {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// Manifest is the bytes of that manifest and their holders.
+func (s *State) Manifest(d digest.Digest) (*Manifest, bool) {
+	return read[Manifest](s, key(keyManifests, d[:]))
+}
+
+// BlobManifest is the first manifest that named a blob: whoever holds it holds the blob.
+func (s *State) BlobManifest(blob digest.Digest) (manifest digest.Digest, size uint64, ok bool) {
+	b, ok := read[blobRecord](s, key(keyBlobs, blob[:]))
+	if !ok {
+		return digest.Digest{}, 0, false
+	}
+	return b.Manifest, b.Bytes, true
+}
+
+// HoldsOf lists at most limit manifests that a peer is to hold and are above after (zero for the first page).
+func (s *State) HoldsOf(peer sign.PublicKey, after digest.Digest, limit int) []Hold {
+	var out []Hold
+	prefix := key(keyHolds, peer[:])
+	for k, v := range s.m.From(prefix, key(keyHolds, peer[:], after[:])) {
+		if len(out) == limit {
+			break
+		}
+		d := digest.Digest(k[len(prefix):])
+		if d == after {
+			continue
+		}
+		if m, ok := s.Manifest(d); ok {
+			out = append(out, Hold{Manifest: d, Blobs: m.Blobs, Held: len(v) == 1 && v[0] == 1})
+		}
+	}
+	return out
+}
+
+func datasetKey(name string, version uint64) []byte {
+	return key(keyDatasets, []byte(name), []byte("/"), be64(version))
+}
+
+func hexBytes(h []byte) ([]byte, error) {
+	out := make([]byte, len(h)/2)
+	for i := range h {
+		var v byte
+		switch c := h[i]; {
+		case c >= '0' && c <= '9':
+			v = c - '0'
+		case c >= 'a' && c <= 'f':
+			v = c - 'a' + 10
+		default:
+			return nil, fmt.Errorf("%q is not a lower-case hexadecimal digit", c)
+		}
+		out[i/2] = out[i/2]<<4 | v
+	}
+	return out, nil
+}
+
+// timeOf reads the time that a key of deadlines, sweep or dedupe begins with.
+func timeOf(k []byte, prefix string) uint64 { return binary.BigEndian.Uint64(k[len(prefix):]) }
