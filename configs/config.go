@@ -50,7 +50,7 @@ type Config struct {
 // P2P configures the mesh.
 type P2P struct {
 	ListenPort       uint16   `toml:"listen_port" doc:"TCP and UDP (QUIC) port on every interface of listen_addresses. 0 lets the system choose."`
-	ListenAddresses  []string `toml:"listen_addresses" doc:"IP addresses to listen on, or whole multiaddrs, which bring their own port."`
+	ListenAddresses  []string `toml:"listen_addresses" doc:"IP addresses to listen on."`
 	MaxPeers         int      `toml:"max_peers" doc:"Connections above which the least useful are closed."`
 	EnableEncryption bool     `toml:"enable_encryption" doc:"Must stay true: there is no plaintext mode."`
 	Bootstrap        []string `toml:"bootstrap" doc:"Multiaddrs of peers to join by, as /ip4/192.0.2.1/tcp/4001/p2p/12D3..."`
@@ -107,7 +107,7 @@ func Default() Config {
 		Genesis:     "genesis.cbor",
 		EngineFiles: []string{},
 		P2P: P2P{
-			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 200, EnableEncryption: true,
+			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 50, EnableEncryption: true,
 			Bootstrap: []string{}, FastPath: true, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
 		},
 		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, ValidatorCount: 4},
@@ -147,8 +147,8 @@ func (c *Config) Validate() error {
 	default:
 		bad("role", "%q: want auto, validator, executor or follower", c.Role)
 	}
-	if len(c.Network) > 32 || strings.Trim(c.Network, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		bad("network", "%q: want at most 32 of a-z, 0-9 and -", c.Network)
+	if len(c.Network) > 64 || strings.Trim(c.Network, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		bad("network", "%q: want at most 64 of a-z, 0-9 and -", c.Network)
 	}
 	if c.Genesis == "" {
 		bad("genesis", "empty: name the genesis file, or leave the key out for genesis.cbor in the data folder")
@@ -164,8 +164,8 @@ func (c *Config) Validate() error {
 		bad("p2p.listen_addresses", "empty: a node must be reachable; 127.0.0.1 keeps it on this machine")
 	}
 	for _, a := range c.P2P.ListenAddresses {
-		if _, err := c.listenAddrs(a); err != nil {
-			bad("p2p.listen_addresses", "%q: %v", a, err)
+		if _, err := netip.ParseAddr(a); err != nil {
+			bad("p2p.listen_addresses", "%q: want an IP address", a)
 		}
 	}
 	for _, a := range c.P2P.Bootstrap {
@@ -287,42 +287,6 @@ func (c *Cage) SlotCount() int {
 		return runtime.NumCPU()
 	}
 	return c.Slots
-}
-
-// Multiaddrs are the addresses to listen on: TCP and QUIC on ListenPort for every plain IP address, and the whole
-// multiaddrs as they are.
-func (p *P2P) Multiaddrs() ([]string, error) {
-	c := Config{P2P: *p}
-	var out []string
-	for _, a := range p.ListenAddresses {
-		list, err := c.listenAddrs(a)
-		if err != nil {
-			return nil, fmt.Errorf("p2p.listen_addresses: %q: %w", a, err)
-		}
-		out = append(out, list...)
-	}
-	return out, nil
-}
-
-func (c *Config) listenAddrs(a string) ([]string, error) {
-	if strings.HasPrefix(a, "/") {
-		if _, err := multiaddr.NewMultiaddr(a); err != nil {
-			return nil, err
-		}
-		return []string{a}, nil
-	}
-	ip, err := netip.ParseAddr(a)
-	if err != nil {
-		return nil, errors.New("want an IP address or a multiaddr")
-	}
-	family := "ip4"
-	if ip.Is6() {
-		family = "ip6"
-	}
-	return []string{
-		fmt.Sprintf("/%s/%s/tcp/%d", family, ip, c.P2P.ListenPort),
-		fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, ip, c.P2P.ListenPort),
-	}, nil
 }
 
 // KeysDir, ChainDir and LogDir are where a node keeps its keys, its data and its logs, below DataDir.

@@ -188,18 +188,6 @@ func TestPathsAreResolved(t *testing.T) {
 	}
 }
 
-func TestMultiaddrs(t *testing.T) {
-	p := P2P{ListenPort: 7, ListenAddresses: []string{"127.0.0.1", "::1", "/ip4/10.0.0.1/tcp/9"}}
-	got, err := p.Multiaddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"/ip4/127.0.0.1/tcp/7", "/ip4/127.0.0.1/udp/7/quic-v1", "/ip6/::1/tcp/7", "/ip6/::1/udp/7/quic-v1", "/ip4/10.0.0.1/tcp/9"}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestWriteDoesNotOverwrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "c.toml")
 	if err := Write(path, Default()); err != nil {
