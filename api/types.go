@@ -1,0 +1,187 @@
+package api
+
+import (
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// States of a command.
+const (
+	CommandPending = "pending" // in the mempool
+	CommandQueued  = "queued"  // fsynced in the peer's outbox, and sent again until it expires
+	CommandOrdered = "ordered" // in a committed block
+	CommandExpired = "expired" // was never ordered and cannot be any more
+)
+
+// CommandAccepted answers POST /v1/commands.
+type CommandAccepted struct {
+	ID    digest.Digest `json:"id"`    // enc.Command.ID
+	State string        `json:"state"` // CommandPending, CommandQueued or CommandOrdered
+}
+
+// CommandStatus says what became of a command.
+type CommandStatus struct {
+	ID     digest.Digest `json:"id"`
+	State  string        `json:"state"`
+	Height uint64        `json:"height,omitempty"` // block that ordered it
+	Events []Event       `json:"events"`           // what executing it caused, in order
+}
+
+// Event is one line of the chain's history (receipt.Event) with its place.
+type Event struct {
+	Height   uint64         `json:"height"`
+	Index    uint64         `json:"index"`   // in the block's event tree
+	TimeMs   uint64         `json:"time_ms"` // the block's agreed time, Unix milliseconds
+	Kind     string         `json:"kind"`
+	Actor    sign.PublicKey `json:"actor"` // zeros: the chain itself
+	Subject  digest.Digest  `json:"subject"`
+	Decision string         `json:"decision"`
+	Reason   string         `json:"reason,omitempty"`
+	Body     []byte         `json:"body,omitempty"` // canonical CBOR of the kind's data
+}
+
+// Status is a node's view of itself and of its chain.
+type Status struct {
+	Peer      string         `json:"peer"` // libp2p peer id
+	Key       sign.PublicKey `json:"key"`  // node key behind the peer id
+	Name      string         `json:"name,omitempty"`
+	Version   string         `json:"version"`
+	UptimeMs  uint64         `json:"uptime_ms"`
+	Addresses []string       `json:"addresses"` // multiaddrs with /p2p/
+	Chain     Chain          `json:"chain"`
+	Roles     []string       `json:"roles"` // any of "validator", "executor", "gateway"; none: a follower
+	Ready     bool           `json:"ready"`
+	NotReady  []string       `json:"not_ready,omitempty"` // why not, for people
+	Head      Head           `json:"head"`
+	Peers     int            `json:"peers"`
+	Mempool   int            `json:"mempool"` // commands waiting to be ordered
+	Outbox    int            `json:"outbox"`  // accepted commands that are not ordered yet
+	Executing int            `json:"executing"`
+	Slots     int            `json:"slots"` // executions at once; 0: takes no work
+	Draining  bool           `json:"draining"`
+	Walls     []Wall         `json:"walls"`
+	Engine    *EngineStatus  `json:"engine,omitempty"`
+	DriftMs   int64          `json:"clock_drift_ms"` // own clock minus the median of the peers'
+	Warnings  []string       `json:"warnings,omitempty"`
+}
+
+// Wall is one part of the cage, and whether this machine can give it.
+type Wall struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"` // why not, or what is used instead
+}
+
+// EngineStatus says whether the SQL engine that the chain names is at hand.
+type EngineStatus struct {
+	Digest  digest.Digest `json:"digest"`
+	Bytes   uint64        `json:"bytes"`
+	Present bool          `json:"present"`
+}
+
+// Chain names the chain.
+type Chain struct {
+	ID       digest.Digest `json:"id"`   // digest of the genesis document
+	Name     string        `json:"name"` // "devnet-7f3a91"
+	Protocol uint32        `json:"protocol"`
+}
+
+// Head is the newest final block that the node has executed.
+type Head struct {
+	Height uint64        `json:"height"`
+	Block  digest.Digest `json:"block"`
+	TimeMs uint64        `json:"time_ms"` // agreed time: a command's expiry counts from here
+	View   uint64        `json:"view"`
+	Epoch  uint64        `json:"epoch"`
+}
+
+// ChainStatus answers GET /v1/chain.
+type ChainStatus struct {
+	Chain Chain `json:"chain"`
+	Head  Head  `json:"head"`
+}
+
+// Peer is one connected or remembered peer.
+type Peer struct {
+	ID        string         `json:"id"` // libp2p peer id
+	Key       sign.PublicKey `json:"key"`
+	Name      string         `json:"name,omitempty"`
+	Connected bool           `json:"connected"`
+	Direction string         `json:"direction,omitempty"` // "in" or "out"
+	Addresses []string       `json:"addresses"`
+	Roles     []string       `json:"roles"`
+	LatencyMs float64        `json:"latency_ms,omitempty"`
+}
+
+// Block is one final block.
+type Block struct {
+	Height       uint64         `json:"height"`
+	ID           digest.Digest  `json:"id"`
+	Parent       digest.Digest  `json:"parent"`
+	View         uint64         `json:"view"`
+	Epoch        uint64         `json:"epoch"`
+	TimeMs       uint64         `json:"time_ms"`
+	Proposer     sign.PublicKey `json:"proposer"`
+	Transactions int            `json:"transactions"`
+	Bytes        int            `json:"bytes"`
+	StateRoot    digest.Digest  `json:"state_root"`
+	Header       []byte         `json:"header"`   // canonical CBOR of consensus.Header
+	Finality     []byte         `json:"finality"` // canonical CBOR of consensus.Finality
+	Events       []Event        `json:"events"`
+}
+
+// Validators is the set in force at the head.
+type Validators struct {
+	Epoch      uint64        `json:"epoch"`
+	Digest     digest.Digest `json:"digest"`
+	Total      uint64        `json:"total_weight"`
+	Validators []Validator   `json:"validators"` // in set order
+}
+
+// Validator is one member of the set.
+type Validator struct {
+	Key    sign.PublicKey `json:"key"`
+	Weight uint64         `json:"weight"`
+	Peer   sign.PublicKey `json:"peer"` // node key
+	Name   string         `json:"name,omitempty"`
+}
+
+// EventQuery selects events by block height, both ends included. To 0 means up to the head; with Follow, from there on
+// as blocks become final, until the caller goes away.
+type EventQuery struct {
+	From, To uint64
+	Follow   bool
+}
+
+// AuditQuery selects the blocks of an audit export, both ends included. To 0 means up to the head. Format is "json"
+// or "csv".
+type AuditQuery struct {
+	From, To uint64
+	Format   string
+}
+
+// Problem is an error body's content.
+type Problem struct {
+	Code    string      `json:"code"`
+	Message string      `json:"message"`
+	Next    string      `json:"next,omitempty"` // what to do about it
+	SQL     *SQLProblem `json:"sql,omitempty"`
+}
+
+// SQLProblem is what the engine said of a statement.
+type SQLProblem struct {
+	Kind     string `json:"kind"` // "syntax", "binder", "gate", ...
+	Message  string `json:"message"`
+	Position int    `json:"position"` // byte offset in the statement; -1 if the engine names none
+}
+
+// Drain asks a node to take no more work (On), or to take it again.
+type Drain struct {
+	On bool `json:"on"`
+}
+
+// DrainStatus says how far draining is.
+type DrainStatus struct {
+	Draining  bool `json:"draining"`
+	Executing int  `json:"executing"` // executions still running
+}
