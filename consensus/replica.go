@@ -2,6 +2,8 @@ package consensus
 
 import (
 	"errors"
+	"fmt"
+	"sort"
 
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -9,13 +11,16 @@ import (
 // ErrUnknownParent is wrapped when a block comes before its parent: fetch the parent, then try again.
 var ErrUnknownParent = errors.New("parent is not in the tree")
 
+// ErrStale is wrapped by Check for a block that is of no more use. Nobody is to blame.
+var ErrStale = errors.New("block comes too late")
+
 // ErrBroken is wrapped when an invariant of the protocol is violated: the node must stop.
 var ErrBroken = errors.New("consensus invariant broken")
 
 // Config is what a replica is born with.
 type Config struct {
-	Key      sign.PrivateKey // validator key; the zero key only follows
-	Verifier *Verifier       // used from within Step only
+	Key      sign.PrivateKey // validator key; the zero key, or one that is not in the set, only follows
+	Verifier *Verifier       // used from within Step and Check only
 }
 
 // Recovery is what the shell kept.
@@ -23,6 +28,171 @@ type Recovery struct {
 	Safety SafetyData // FreshSafety for a first start
 	Root   *Block     // last committed block; the genesis block for a first start
 	RootQC QC         // a certificate that commits Root or a descendant; GenesisQC for a first start
-	Recent []Header   // headers of the blocks up to and without Root, in height order: the last LeaderWindow views, as far as they reach
+	Recent []Header   // headers of the blocks before Root, in height order: the last LeaderWindow views, as far as they reach
 	Blocks []*Block   // Output.Store above Root, in any order, executed again
 }
+
+// Replica is one validator's (or follower's) state machine. It is deterministic: the same Recovery and inputs give the
+// same outputs. Not for concurrent use; one goroutine owns it.
+type Replica struct {
+	key   sign.PrivateKey
+	self  sign.PublicKey
+	index int // in the set; -1 for a follower
+	v     *Verifier
+
+	safety  SafetyData // what is to be remembered; HighQC and HighTC may be newer than what was saved
+	promise bool       // safety changed in this Step in a way that must be durable before sending
+
+	tree     *tree
+	leaders  *leaders
+	votes    *votes
+	timeouts *timeouts
+
+	view     View
+	request  *ProposeRequest      // asked of the shell in this view and not answered
+	toCommit *QC                  // highest certificate whose CommitRef is not yet the root or before it
+	seen     map[View][]*Proposal // proposals of the current view and after, to find equivocation
+	asked    map[BlockID]struct{} // needed in this view already
+	start    []QC                 // certificates of the recovery, for Start
+	out      Output
+}
+
+// New makes a replica from what the shell kept. Blocks whose parents are missing are left out; they are fetched when
+// they matter. The error means that the recovery is not of this chain or contradicts itself.
+func New(cfg Config, rec Recovery) (*Replica, error) {
+	v := cfg.Verifier
+	if rec.Root == nil || rec.Root.Header.ChainID != v.chain || rec.Safety.HighQC.Data.ChainID != v.chain {
+		return nil, fmt.Errorf("start consensus: what was kept is not of chain %s", v.chain.Short())
+	}
+	if rec.Safety.Epoch != v.epoch {
+		return nil, fmt.Errorf("start consensus: safety data of epoch %d, not %d", rec.Safety.Epoch, v.epoch)
+	}
+	r := &Replica{
+		key: cfg.Key, index: -1, v: v,
+		safety: rec.Safety, tree: newTree(rec.Root),
+		leaders: newLeaders(v.chain, v.epoch, v.set), votes: newVotes(v), timeouts: newTimeouts(v.set),
+		seen: make(map[View][]*Proposal), asked: make(map[BlockID]struct{}),
+	}
+	if !cfg.Key.IsZero() {
+		r.self = cfg.Key.Public()
+		if i, ok := v.set.Index(r.self); ok {
+			r.index = i
+		}
+	}
+	for i := range rec.Recent {
+		r.leaders.committed(&rec.Recent[i])
+	}
+	r.leaders.committed(&rec.Root.Header)
+	r.start = append(r.start, rec.Safety.HighQC, rec.RootQC)
+	blocks := append([]*Block(nil), rec.Blocks...)
+	sort.SliceStable(blocks, func(i, j int) bool { return blocks[i].Header.Height < blocks[j].Header.Height })
+	for _, b := range blocks {
+		if r.tree.get(b.ID()) == nil && r.tree.get(b.Header.Parent) != nil {
+			r.tree.insert(b, b.ID())
+			r.start = append(r.start, b.Justify)
+		}
+	}
+	return r, nil
+}
+
+// Start is the first output: it enters the view after the highest certificate kept, and sends again the proposal, vote
+// or timeout that was made in that view. Call it once, before Step.
+func (r *Replica) Start() (Output, error) {
+	for i := range r.start {
+		if err := r.onQC(&r.start[i]); err != nil {
+			return Output{}, err
+		}
+	}
+	r.start = nil
+	if len(r.safety.HighTC) == 1 {
+		if err := r.onTC(&r.safety.HighTC[0]); err != nil {
+			return Output{}, err
+		}
+	}
+	if r.out.Enter != nil {
+		r.out.Enter.Reason = EnterByStart
+	}
+	err := r.resend()
+	return r.finish(), err
+}
+
+// Step feeds one input to the replica. The shell makes out.Save durable before it sends out.Send. After an error that
+// wraps ErrRefused or ErrUnknownParent the replica is as before but for certificates that came with the input, and
+// the output still counts; after any other error it must not be used again.
+func (r *Replica) Step(in Input) (Output, error) {
+	var err error
+	switch in := in.(type) {
+	case VerifiedProposal:
+		err = r.onProposal(in)
+	case VerifiedBlock:
+		err = r.onBlock(in)
+	case VerifiedChain:
+		err = r.onChain(in)
+	case CheckedVote:
+		err = r.onVote(in, false)
+	case VerifiedTimeout:
+		err = r.onTimeout(in)
+	case VerifiedQC:
+		err = r.onQC(in.qc)
+	case VerifiedTC:
+		err = r.onTC(in.tc)
+	case OwnBlock:
+		err = r.onOwnBlock(in.Block)
+	case TimerExpired:
+		err = r.onTimer(in.View)
+	default:
+		err = refuse("input of type %T", in)
+	}
+	return r.finish(), err
+}
+
+func (r *Replica) finish() Output {
+	out := r.out
+	r.out = Output{}
+	if r.promise {
+		s := r.safety
+		out.Save, r.promise = &s, false
+	}
+	return out
+}
+
+// View is the current view.
+func (r *Replica) View() View { return r.view }
+
+// Root is the last committed block.
+func (r *Replica) Root() *Block { return r.tree.root.block }
+
+// Has reports whether the block is in the tree: the root or a descendant of it.
+func (r *Replica) Has(id BlockID) bool { return r.tree.get(id) != nil }
+
+// Block is a block of the tree, or nil.
+func (r *Replica) Block(id BlockID) *Block {
+	if n := r.tree.get(id); n != nil {
+		return n.block
+	}
+	return nil
+}
+
+// HasWork reports whether an uncommitted block of the tree carries transactions: views must follow each other at once.
+func (r *Replica) HasWork() bool { return r.tree.hasTxs() }
+
+// Certificates are the highest QC and, if it is newer, TC: what a peer that is behind needs to enter this view.
+func (r *Replica) Certificates() *Certificates {
+	c := &Certificates{QC: r.safety.HighQC, TC: []TC{}}
+	if r.safety.highTC() > r.safety.HighQC.Data.View {
+		c.TC = r.safety.HighTC
+	}
+	return c
+}
+
+// Leader is who leads the current view's successor-to-be of the highest certified block, as far as this replica knows:
+// for people and for sending ahead, not for judging a proposal.
+func (r *Replica) Leader(v View) sign.PublicKey {
+	if n := r.tree.get(r.safety.HighQC.Data.Block); n != nil {
+		return r.leaders.key(r.leaders.at(v, n))
+	}
+	return r.leaders.key(r.leaders.nominal(v))
+}
+
+// Safety is a copy of the safety data, for people.
+func (r *Replica) Safety() SafetyData { return r.safety }

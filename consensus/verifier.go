@@ -297,11 +297,14 @@ func (v *Verifier) header(b *Block) error {
 	return nil
 }
 
+// MaxChainBlocks bounds one run of blocks of catch-up.
+const MaxChainBlocks = 1024
+
 // Chain verifies a run of blocks for catch-up: blocks are in height order, each the parent of the next, and proof shows
 // the last one final. Every certificate between them is checked too, because the receiver will serve these blocks.
 func (v *Verifier) Chain(blocks []*Block, proof *Finality) (VerifiedChain, error) {
-	if len(blocks) == 0 {
-		return VerifiedChain{}, refuse("chain of no blocks")
+	if len(blocks) == 0 || len(blocks) > MaxChainBlocks {
+		return VerifiedChain{}, refuse("chain of %d blocks: want 1 to %d", len(blocks), MaxChainBlocks)
 	}
 	last := blocks[len(blocks)-1]
 	if len(proof.Headers) == 0 || proof.Headers[0].ID() != last.ID() {
@@ -360,3 +363,6 @@ func (v *Verifier) Certificates(c *Certificates) ([]Input, error) {
 	}
 	return in, nil
 }
+
+// Certificates are the block's own certificate as an input: for Step when the block cannot enter yet.
+func (b VerifiedBlock) Certificates() []Input { return []Input{VerifiedQC{&b.b.Justify}} }

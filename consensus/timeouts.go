@@ -1,0 +1,57 @@
+package consensus
+
+import "sort"
+
+// timeouts collects the timeouts of the current view: one for each validator. Those of other views never enter, because
+// the certificates that a timeout carries lead into its view first.
+type timeouts struct {
+	set    *ValidatorSet
+	from   map[int]*Timeout
+	weight uint64
+}
+
+func newTimeouts(set *ValidatorSet) *timeouts {
+	return &timeouts{set: set, from: make(map[int]*Timeout)}
+}
+
+func (ts *timeouts) reset() {
+	clear(ts.from)
+	ts.weight = 0
+}
+
+// add takes a timeout of the current view and reports whether it is the validator's first.
+func (ts *timeouts) add(t VerifiedTimeout) bool {
+	if ts.from[t.index] != nil {
+		return false
+	}
+	ts.from[t.index] = t.t
+	ts.weight += ts.set.list[t.index].Weight
+	return true
+}
+
+// honest reports whether at least one of the senders must be honest: a third of the weight or more.
+func (ts *timeouts) honest() bool { return 3*ts.weight >= ts.set.total }
+
+// certificate is the TC of the view, or nil while the timeouts are no quorum.
+func (ts *timeouts) certificate() *TC {
+	if !ts.set.IsQuorum(ts.weight) {
+		return nil
+	}
+	at := make([]int, 0, len(ts.from))
+	for i := range ts.from {
+		at = append(at, i)
+	}
+	sort.Ints(at)
+	first := ts.from[at[0]]
+	tc := &TC{ChainID: first.Data.ChainID, Epoch: first.Data.Epoch, View: first.Data.View, HighQC: first.HighQC}
+	for _, i := range at {
+		t := ts.from[i]
+		if t.Data.HighQC > tc.HighQC.Data.View {
+			tc.HighQC = t.HighQC
+		}
+		tc.Entries = append(tc.Entries, TCEntry{
+			Validator: uint32(i), HighQC: t.Data.HighQC, LastVoted: t.Data.LastVoted, Sig: t.Sig,
+		})
+	}
+	return tc
+}

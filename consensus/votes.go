@@ -1,0 +1,136 @@
+package consensus
+
+import "sort"
+
+// Votes are kept for views from voteWindowBack before the current one (a certificate may still form after a timeout) to
+// voteWindowAhead after it (the replica may be slow); one for each validator in each view.
+const (
+	voteWindowBack  = 2
+	voteWindowAhead = 32
+)
+
+// ballot is one validator's vote in a view.
+type ballot struct {
+	vote  *Vote
+	valid bool // signature checked
+}
+
+// votes collects the votes of the views around the current one.
+type votes struct {
+	set    *ValidatorSet
+	known  *signatures
+	byView map[View]map[int]*ballot
+}
+
+func newVotes(v *Verifier) *votes {
+	return &votes{set: v.set, known: v.known, byView: make(map[View]map[int]*ballot)}
+}
+
+// add takes a vote and returns the certificate that it completes, or nil. Signatures are checked when a quorum may have
+// formed, all together, and when a second vote contests the place of a first: so a forged vote cannot keep the real one
+// out, and costs one check.
+func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
+	view := cv.v.Data.View
+	m := vs.byView[view]
+	if m == nil {
+		m = make(map[int]*ballot)
+		vs.byView[view] = m
+	}
+	if b := m[cv.index]; b != nil {
+		if b.vote.Data == cv.v.Data && b.vote.Sig == cv.v.Sig {
+			return nil
+		}
+		if !valid && !vs.valid(cv.v) {
+			out.BadVotes = append(out.BadVotes, cv.v)
+			return nil
+		}
+		valid = true
+		if b.valid || vs.valid(b.vote) {
+			b.valid = true
+			if b.vote.Data != cv.v.Data {
+				out.Evidence = append(out.Evidence, Evidence{DoubleVote, cv.v.Voter, view, b.vote, cv.v})
+			}
+			return nil
+		}
+		out.BadVotes = append(out.BadVotes, b.vote)
+	}
+	m[cv.index] = &ballot{cv.v, valid}
+	return vs.certify(m, cv.v.Data, out)
+}
+
+func (vs *votes) valid(v *Vote) bool {
+	return vs.known.check([]claim{{key: v.Voter, msg: v.Data.SigningBytes(), sig: v.Sig}})
+}
+
+// get is the validator's vote in the view, if it is there and valid.
+func (vs *votes) get(view View, index int) *Vote {
+	b := vs.byView[view][index]
+	if b == nil || !b.valid && !vs.valid(b.vote) {
+		return nil
+	}
+	b.valid = true
+	return b.vote
+}
+
+// certify makes the certificate for data if the votes for it weigh a quorum, after checking the signatures.
+func (vs *votes) certify(m map[int]*ballot, data VoteData, out *Output) *QC {
+	at, weight := vs.tally(m, data)
+	if !vs.set.IsQuorum(weight) {
+		return nil
+	}
+	msg := data.SigningBytes()
+	var claims []claim
+	var whose []int
+	for _, i := range at {
+		if b := m[i]; !b.valid {
+			claims = append(claims, claim{b.vote.Voter, msg, b.vote.Sig})
+			whose = append(whose, i)
+		}
+	}
+	bad := vs.known.bad(claims, false)
+	for _, k := range bad {
+		out.BadVotes = append(out.BadVotes, m[whose[k]].vote)
+		delete(m, whose[k])
+	}
+	if len(bad) > 0 {
+		if at, weight = vs.tally(m, data); !vs.set.IsQuorum(weight) {
+			at = nil
+		}
+	}
+	for _, i := range whose {
+		if b := m[i]; b != nil {
+			b.valid = true
+		}
+	}
+	if at == nil {
+		return nil
+	}
+	qc := &QC{Data: data, Signers: signerBitmap(at)}
+	for _, i := range at {
+		qc.Sigs = append(qc.Sigs, m[i].vote.Sig)
+	}
+	return qc
+}
+
+// tally is who voted for data, in set order, and their weight.
+func (vs *votes) tally(m map[int]*ballot, data VoteData) ([]int, uint64) {
+	var at []int
+	var weight uint64
+	for i, b := range m {
+		if b.vote.Data == data {
+			at = append(at, i)
+			weight += vs.set.list[i].Weight
+		}
+	}
+	sort.Ints(at)
+	return at, weight
+}
+
+// prune forgets the votes of views that are of no more use: up to the highest certificate's, and before the window.
+func (vs *votes) prune(high, current View) {
+	for v := range vs.byView {
+		if v <= high || v+voteWindowBack < current {
+			delete(vs.byView, v)
+		}
+	}
+}
