@@ -71,13 +71,23 @@ func (b *CommandBody) DecodePayload() (Payload, error) {
 		return nil, fmt.Errorf("command of unknown kind %.40q: this chain's version does not know it", b.Kind)
 	}
 	if err := canon.Unmarshal(b.Payload, p); err != nil {
-		return nil, fmt.Errorf("%s: %w", b.Kind, err)
+		return nil, &formError{kind: b.Kind, err: err}
 	}
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.Kind, err)
 	}
 	return p, nil
 }
+
+// formError is a payload that the decoder refused. Its event says only that: the decoder's words are a library's, and
+// what is replicated must not hang on its version.
+type formError struct {
+	kind Kind
+	err  error
+}
+
+func (e *formError) Error() string { return fmt.Sprintf("%s: %v", e.kind, e.err) }
+func (e *formError) Unwrap() error { return e.err }
 
 // NewBody makes the body of a command. The payload must be one of the types that DecodePayload knows.
 func NewBody(chainID digest.Digest, expiresMs uint64, nonce [16]byte, p Payload) (CommandBody, error) {

@@ -110,7 +110,8 @@ type Job struct {
 	CPUClass    string
 	Memory      uint64
 	WallMs      uint64
-	R, Q        uint32 // as submitted
+	Manifests   []digest.Digest // of its inputs, sorted: what makes a peer near to the data
+	R, Q        uint32          // as submitted
 	Priority    uint32
 	Height      uint64 // block that ordered it
 	Index       uint32 // its place among that block's commands
@@ -122,6 +123,8 @@ type Job struct {
 	RoundR      uint32       // peers of this round
 	RoundQ      uint32       // equal statements that seal this round
 	NextR       uint32       // while it waits for a round: peers wanted
+	Dissented   bool         // while it waits for a round: the last one ended in different statements
+	Unfillable  bool         // no other node could take a lost execution of this round
 	Executions  []Execution  // in the order of assignment
 	PlacedAt    uint64       // height of this round's first placement
 	PlacedSeed  digest.Digest

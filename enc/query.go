@@ -26,21 +26,15 @@ func read[T any](s *State, k []byte) (*T, bool) {
 	return v, true
 }
 
-// Genesis is what the chain began with, and its numbers.
-func (s *State) Genesis() Genesis {
-	g, ok := read[Genesis](s, key(keyParams))
-	if !ok {
-		return Genesis{}
-	}
-	return *g
-}
+// Genesis is what the chain began with, and its numbers. The slices are the state's.
+func (s *State) Genesis() Genesis { return s.law.genesis }
 
 // Params are the chain's numbers.
-func (s *State) Params() Params { return s.Genesis().Params }
+func (s *State) Params() Params { return s.law.genesis.Params }
 
 // Engine is the engine in force for a kind of work, and its size in bytes.
 func (s *State) Engine(kind string) (engine digest.Digest, size uint64, ok bool) {
-	g := s.Genesis()
+	g := &s.law.genesis
 	if kind != KindSQL {
 		return digest.Digest{}, 0, false
 	}

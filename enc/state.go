@@ -24,12 +24,14 @@ type BlockContext struct {
 // has been called.
 type State struct {
 	chain digest.Digest
+	law   *law // shared by all forks, never written
 	m     *trie.Map
 	base  *trie.Map // as of the fork, for Changes
 
 	seq    uint32          // commands applied since Begin
 	events []receipt.Event // of the call in progress
 	err    error           // first sign of corrupt state in the call in progress
+	loaded []*Node         // by peer; only while jobs are placed, so that all see each other's takings
 	// placeable says that something happened since the queue was last looked through. It only steers HasWork, never the
 	// state, and is not persisted: a loaded state looks once.
 	placeable bool
@@ -65,7 +67,7 @@ func NewState(chainID digest.Digest, g Genesis) (*State, error) {
 	if err := g.Check(); err != nil {
 		return nil, err
 	}
-	s := &State{chain: chainID, m: new(trie.Map), base: new(trie.Map), placeable: true}
+	s := &State{chain: chainID, law: newLaw(&g), m: new(trie.Map), base: new(trie.Map), placeable: true}
 	s.put(key(keyParams), &g)
 	for _, n := range g.Nodes {
 		s.putNode(&Node{Peer: n.Node, Operator: n.Operator})
@@ -82,17 +84,33 @@ func Load(chainID digest.Digest, entries iter.Seq2[[]byte, []byte]) (*State, err
 		}
 		s.m.Set(k, v)
 	}
-	if _, ok := s.m.Get(key(keyParams)); !ok {
+	g, ok := read[Genesis](s, key(keyParams))
+	if !ok {
 		return nil, fmt.Errorf("load the state: there is no genesis in it; the data folder is damaged or of another version")
 	}
+	s.law = newLaw(g)
 	s.base = s.m.Fork()
 	return s, nil
+}
+
+// law is the decoded genesis.
+type law struct {
+	genesis Genesis
+	clients map[sign.PublicKey]bool
+}
+
+func newLaw(g *Genesis) *law {
+	l := &law{genesis: *g, clients: make(map[sign.PublicKey]bool, len(g.Clients))}
+	for _, c := range g.Clients {
+		l.clients[c] = true
+	}
+	return l
 }
 
 // Fork makes an independent copy in constant time. Its Changes begin empty.
 func (s *State) Fork() *State {
 	m := s.m.Fork()
-	return &State{chain: s.chain, m: m, base: m.Fork(), seq: s.seq, placeable: s.placeable}
+	return &State{chain: s.chain, law: s.law, m: m, base: m.Fork(), seq: s.seq, placeable: s.placeable}
 }
 
 // ChainID is the chain that the state belongs to.
