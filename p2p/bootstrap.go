@@ -1,0 +1,146 @@
+package p2p
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+)
+
+const (
+	bootFirst    = 100 * time.Millisecond // first wait after a failed dial
+	bootLongest  = 30 * time.Second       // longest wait after a failed dial
+	bootTick     = 5 * time.Second        // how often the loop looks without being poked
+	saveDelay    = time.Second            // peers.json is at most this much behind
+	wantPeers    = 8                      // below so many members, saved peers are dialed too
+	dialsAtOnce  = 4
+	savedPerTurn = 8
+)
+
+// attempt is when a peer may be dialed again.
+type attempt struct {
+	wait time.Duration
+	next time.Time
+}
+
+// bootstrap dials the configured peers whenever they are gone, and saved ones while there are few. Waits double after
+// each failure, with jitter, so that a network that starts again does not dial in step.
+func (p *Host) bootstrap() {
+	tries := map[peer.ID]*attempt{} // of bootstrap and saved peers only, so it is bounded
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	save := time.NewTicker(saveDelay)
+	defer save.Stop()
+	refreshed := 0
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case <-save.C:
+			p.savePeers()
+			continue
+		case <-timer.C:
+		case <-p.wake:
+		}
+		wait := p.dialRound(tries)
+		if n := p.memberCount(); n > refreshed && p.dht != nil {
+			p.dht.RefreshRoutingTable() // its answer comes on a channel that nobody has to read
+			refreshed = n
+		} else if n < refreshed {
+			refreshed = n
+		}
+		timer.Reset(wait)
+	}
+}
+
+// dialRound dials who is due and returns the time until the next one is.
+func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
+	now := time.Now()
+	due := p.due(tries, now)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	slots := make(chan struct{}, dialsAtOnce)
+	for _, info := range due {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(p.life, 10*time.Second)
+			defer cancel()
+			err := p.h.Connect(ctx, info)
+			mu.Lock()
+			defer mu.Unlock()
+			t := tries[info.ID]
+			if err == nil {
+				// It may turn out to be of another network, so the wait is kept, not forgotten, until it has stayed.
+				t.next = time.Now().Add(max(t.wait, time.Second))
+				t.wait = min(max(2*t.wait, bootFirst), bootLongest)
+				return
+			}
+			p.log.Debug("bootstrap dial", "peer", info.ID, "error", err)
+			t.wait = min(max(2*t.wait, bootFirst), bootLongest)
+			t.next = time.Now().Add(t.wait/2 + rand.N(t.wait))
+		})
+	}
+	wg.Wait()
+	next := bootTick
+	seekSaved := p.memberCount() < min(wantPeers, p.cfg.MaxPeers)
+	for id, t := range tries {
+		switch {
+		case p.isMember(id):
+			t.wait = 0
+		case seekSaved || slices.ContainsFunc(p.boot, func(b peer.AddrInfo) bool { return b.ID == id }):
+			next = min(next, max(time.Until(t.next), bootFirst))
+		case len(tries) > 2*maxSavedPeers+len(p.boot):
+			delete(tries, id)
+		}
+	}
+	return next
+}
+
+// due is the peers to dial now.
+func (p *Host) due(tries map[peer.ID]*attempt, now time.Time) []peer.AddrInfo {
+	var out []peer.AddrInfo
+	consider := func(info peer.AddrInfo) bool {
+		if info.ID == p.h.ID() || p.h.Network().Connectedness(info.ID) == network.Connected {
+			return false
+		}
+		t := tries[info.ID]
+		if t == nil {
+			t = &attempt{}
+			tries[info.ID] = t
+		}
+		if now.Before(t.next) {
+			return false
+		}
+		out = append(out, info)
+		return true
+	}
+	for _, b := range p.boot {
+		consider(b)
+	}
+	if p.saved != nil && p.memberCount() < min(wantPeers, p.cfg.MaxPeers) {
+		n := 0
+		for _, s := range p.saved.list() {
+			if n < savedPerTurn && consider(s) {
+				p.h.Peerstore().AddAddrs(s.ID, s.Addrs, peerstore.RecentlyConnectedAddrTTL)
+				n++
+			}
+		}
+	}
+	return out
+}
+
+// savePeers writes peers.json if it changed.
+func (p *Host) savePeers() {
+	if p.saved == nil {
+		return
+	}
+	if err := p.saved.save(); err != nil {
+		p.log.Warn("peers are not saved and will not be found after a restart", "error", err)
+	}
+}

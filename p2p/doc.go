@@ -1,0 +1,33 @@
+// Package p2p is BPCI, the mesh: it finds peers, proves who they are, and carries bytes between them.
+//
+// # Vocabulary
+//
+// A Host is one peer's presence on one network. Its libp2p identity is the node key, so a peer id and a sign.PublicKey
+// are two spellings of one thing (PeerID, PublicKey). A network is named by the chain's display name, which is part of
+// every protocol and topic: peers of two networks never understand each other, and a connection between them is closed
+// as soon as both have said what they speak.
+//
+// # What carries what
+//
+//   - Topic: gossip, for what everyone should hear. Lossy under pressure; what must arrive needs its own answer.
+//   - Links: one long-lived outbound stream a peer, for the microseconds between validators. Lossy, ordered while up.
+//   - Handle and Call: request and response on persistent streams, with limits a peer.
+//   - Listener and DialStream: a net.Listener and a net.Conn over the mesh, for the HTTP API.
+//   - Exchange: blobs by digest, verified, resumed, from the first provider that has them (with package p2p/blob).
+//
+// # Guarantees
+//
+// The key handed to a handler is the one the peer proved in the Noise or TLS handshake. Every length that a stranger
+// chooses is bounded before memory is taken for it. A peer that sends garbage is scored (see Host.Penalise): its stream
+// is closed, and when it goes on it is disconnected and kept out for a while.
+//
+// # Lifetime
+//
+// New listens and answers; Run keeps the mesh together (bootstrap, saved peers) until its context ends or Close is
+// called, and returns when everything the Host started has ended. A client host (Config.Client) only dials.
+//
+// # What it does not do
+//
+// It never decides what a message means, and trusts no answer it fetched. The service registry (who offers which
+// service, by DHT provider records and signed descriptions) has its place here, beside the DHT that New starts.
+package p2p

@@ -1,0 +1,241 @@
+package p2p
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/metanode/metanode/internal/sign"
+)
+
+func TestPeerIDAndPublicKeyAreTwoSpellings(t *testing.T) {
+	k := sign.FromSeed(make([]byte, 32)).Public()
+	id := PeerID(k)
+	back, ok := PublicKey(id)
+	if !ok || back != k {
+		t.Fatalf("PublicKey(PeerID(k)) = %v, %v", back, ok)
+	}
+	if got, err := ParsePeer(id.String()); err != nil || got != k {
+		t.Fatalf("ParsePeer = %v, %v", got, err)
+	}
+	if _, ok := PublicKey(peer.ID("rubbish")); ok {
+		t.Fatal("rubbish has a public key")
+	}
+}
+
+func TestConfigRefusals(t *testing.T) {
+	good := Config{Key: sign.FromSeed(make([]byte, 32)), Network: "n", EnableEncryption: true}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"no node key":     func(c *Config) { c.Key = sign.PrivateKey{} },
+		"network id":      func(c *Config) { c.Network = "a/b" },
+		"plaintext mode":  func(c *Config) { c.EnableEncryption = false },
+		"listen_port":     func(c *Config) { c.ListenPort = 70000 },
+		"not an IP":       func(c *Config) { c.ListenAddrs = []string{"localhost"} },
+		"names no peer":   func(c *Config) { c.Bootstrap = []string{"/ip4/127.0.0.1/tcp/1"} },
+		"not a multiaddr": func(c *Config) { c.Bootstrap = []string{"127.0.0.1:1"} },
+		"max_peers":       func(c *Config) { c.MaxPeers = -1 },
+	} {
+		c := good
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestHostListensOnTCPAndQUICAtOnePort(t *testing.T) {
+	a := testHost(t, nil)
+	ports := map[string]string{}
+	for _, s := range a.Addrs() {
+		m := ma.StringCast(s)
+		for _, code := range []int{ma.P_TCP, ma.P_UDP} {
+			if v, err := m.ValueForProtocol(code); err == nil {
+				ports[ma.ProtocolWithCode(code).Name] = v
+			}
+		}
+	}
+	if ports["tcp"] == "" || ports["tcp"] != ports["udp"] {
+		t.Fatalf("addresses %v", a.Addrs())
+	}
+	b := testHost(t, nil)
+	for _, s := range a.Addrs() {
+		if !strings.Contains(s, "quic") {
+			continue
+		}
+		if _, err := b.Connect(t.Context(), s); err != nil {
+			t.Fatalf("QUIC: %v", err)
+		}
+	}
+	eventually(t, "a peer", func() bool { return len(a.Peers()) == 1 })
+	if i := a.Peers()[0]; i.Key != b.Self() || i.Direction != "inbound" || i.Agent != "metanode" {
+		t.Fatalf("peer info %+v", i)
+	}
+}
+
+func TestTakenPortIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	_, err = New(Config{Key: sign.FromSeed(make([]byte, 32)), Network: "n", EnableEncryption: true, ListenAddrs: []string{"127.0.0.1"}, ListenPort: port})
+	if err == nil || !strings.Contains(err.Error(), "port "+strconv.Itoa(port)) || !strings.Contains(err.Error(), "taken") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestConnectSaysWhatIsWrong(t *testing.T) {
+	a, b := testHost(t, nil), testHost(t, nil)
+	stranger := testHost(t, func(c *Config) { c.Network = "testnet-2" })
+	if _, err := a.Connect(t.Context(), stranger.Addrs()[0]); !errors.Is(err, ErrOtherNetwork) {
+		t.Errorf("other network: %v", err)
+	}
+	eventually(t, "the stranger is gone", func() bool { return len(a.h.Network().ConnsToPeer(stranger.ID())) == 0 })
+	if a.isMember(stranger.ID()) {
+		t.Error("a stranger became a member")
+	}
+
+	wrong := strings.Replace(b.Addrs()[0], b.ID().String(), PeerID(sign.FromSeed(make([]byte, 32)).Public()).String(), 1)
+	if _, err := a.Connect(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), "another peer, "+b.ID().String()) {
+		t.Errorf("wrong id: %v", err)
+	}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	dead := "/ip4/127.0.0.1/tcp/" + strconv.Itoa(port) + "/p2p/" + PeerID(sign.FromSeed([]byte(strings.Repeat("x", 32))).Public()).String()
+	if _, err := a.Connect(t.Context(), dead); err == nil || !strings.HasPrefix(err.Error(), dead+" refused the connection") {
+		t.Errorf("refused: %v", err)
+	}
+	if _, err := a.Connect(t.Context(), "127.0.0.1:3000"); err == nil || !strings.Contains(err.Error(), "/ip4/HOST/tcp/PORT/p2p/ID") {
+		t.Errorf("malformed: %v", err)
+	}
+}
+
+func TestPeersAreFoundAgainAfterRestartWithoutBootstrap(t *testing.T) {
+	boot := testHost(t, nil)
+	withBoot := func(dir string) func(*Config) {
+		return func(c *Config) { c.Bootstrap, c.DataDir = []string{boot.Addrs()[0]}, dir }
+	}
+	b := testHost(t, withBoot(t.TempDir()))
+	dirA := t.TempDir()
+	var cfg Config
+	a := testHost(t, func(c *Config) { withBoot(dirA)(c); cfg = *c })
+	eventually(t, "both reach the bootstrap peer", func() bool { return a.isMember(boot.ID()) && b.isMember(boot.ID()) })
+	eventually(t, "the DHT tells them of each other", func() bool { return a.isMember(b.ID()) || a.reach(t.Context(), b.ID()) == nil && a.isMember(b.ID()) })
+	_ = a.Close()
+	_ = boot.Close()
+	if got, err := openPeersFile(dirA, "testnet-1"); err != nil || len(got.list()) < 2 {
+		t.Fatalf("peers.json in %s: %v, %v", filepath.Base(dirA), got.list(), err)
+	}
+	again := testHost(t, func(c *Config) { *c = cfg; c.Bootstrap = nil })
+	if again.Self() != a.Self() {
+		t.Fatal("not the same peer")
+	}
+	eventually(t, "the saved peer is found", func() bool { return again.isMember(b.ID()) })
+}
+
+func TestPeersFileOfAnotherNetworkOrRubbishIsIgnored(t *testing.T) {
+	dir := t.TempDir()
+	f, err := openPeersFile(dir, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxSavedPeers + 10 {
+		seed := make([]byte, 32)
+		seed[0], seed[1] = byte(i), byte(i>>8)
+		f.seen(PeerID(sign.FromSeed(seed).Public()), []ma.Multiaddr{ma.StringCast("/ip4/10.0.0.1/tcp/1")}, time.Now())
+	}
+	if err := f.save(); err != nil {
+		t.Fatal(err)
+	}
+	for network, want := range map[string]int{"one": maxSavedPeers, "two": 0} {
+		g, err := openPeersFile(dir, network)
+		if err != nil || len(g.list()) != want {
+			t.Errorf("network %s: %d peers, %v; want %d", network, len(g.list()), err, want)
+		}
+	}
+}
+
+func TestManyPeersLiveBehindOneAddress(t *testing.T) {
+	hub := testHost(t, nil)
+	for range 12 { // more than the 8 that a stranger's address may hold
+		c := testHost(t, func(c *Config) { c.Client = true })
+		if _, err := c.Connect(t.Context(), hub.Addrs()[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "twelve peers", func() bool { return len(hub.Peers()) == 12 })
+}
+
+func TestRefusalsAreCountedWithTheirScope(t *testing.T) {
+	var n counter
+	g, err := newGuard(Config{MaxPeers: 10}.withDefaults(), &n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for range strangerConns + 3 {
+		_, _ = g.OpenConnection(1, true, ma.StringCast("/ip4/203.0.113.7/tcp/4001"))
+	}
+	l := g.list()
+	if len(l) != 1 || l[0].Scope != "address 203.0.113.7" || l[0].Count != 3 || n.value() != 3 {
+		t.Fatalf("refusals %+v, total %d", l, n.value())
+	}
+}
+
+func TestMetricsAreRegisteredAndLetGo(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	a := testHost(t, func(c *Config) { c.Registerer = reg })
+	got, err := reg.Gather()
+	if err != nil || len(got) != len(metrics)+1 {
+		t.Fatalf("%d metrics, %v", len(got), err)
+	}
+	_ = a.Close()
+	if got, err := reg.Gather(); err != nil || len(got) != 0 {
+		t.Fatalf("after Close: %d metrics, %v", len(got), err)
+	}
+}
+
+func TestBannedPeerIsDisconnectedAndKeptOut(t *testing.T) {
+	a, b := testHost(t, nil), testHost(t, nil)
+	connect(t, a, b)
+	for range banScore/PenaltyMajor + 1 {
+		a.Penalise(b.Self(), PenaltyMajor, "test")
+	}
+	eventually(t, "disconnected", func() bool { return !a.isMember(b.ID()) })
+	if _, err := a.Connect(t.Context(), b.Addrs()[0]); err == nil || !strings.Contains(err.Error(), "garbage") {
+		t.Fatalf("dial of a banned peer: %v", err)
+	}
+	_, _ = b.Connect(t.Context(), a.Addrs()[0])
+	if a.isMember(b.ID()) {
+		t.Fatal("a banned peer came back")
+	}
+}
+
+func TestClockOffsetOfOneMachineIsSmall(t *testing.T) {
+	a, b := testHost(t, nil), testHost(t, nil)
+	if _, _, err := a.ClockOffset(t.Context()); !errors.Is(err, ErrNoClocks) {
+		t.Fatalf("alone: %v", err)
+	}
+	connect(t, a, b)
+	d, n, err := a.ClockOffset(t.Context())
+	if err != nil || n != 1 || d.Abs() > time.Second {
+		t.Fatalf("offset %v of %d peers, %v", d, n, err)
+	}
+}

@@ -1,0 +1,196 @@
+package p2p
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// counter only grows.
+type counter struct{ n atomic.Uint64 }
+
+func (c *counter) add(n uint64)  { c.n.Add(n) }
+func (c *counter) value() uint64 { return c.n.Load() }
+
+// counters are the Host's, in the order of Stats.
+type counters struct {
+	published, delivered               counter
+	gossipDropped, gossipUndelivered   counter
+	gossipThrottled                    counter
+	gossipRejects, gossipIgnored       counter
+	linkDropped, linkRefused           counter
+	busy, penalties, strangers         counter
+	refusals                           counter
+	blobIn, blobOut, blobBad, blobHeld counter
+}
+
+// Stats is what the host has seen since it started.
+type Stats struct {
+	Peers    int `json:"peers"`
+	Inbound  int `json:"inbound"`
+	Outbound int `json:"outbound"`
+
+	Published         uint64 `json:"gossip_published"`
+	Delivered         uint64 `json:"gossip_delivered"`
+	GossipDropped     uint64 `json:"gossip_dropped"`     // a peer's outbound queue was full
+	GossipUndelivered uint64 `json:"gossip_undelivered"` // this node's subscriber was too slow
+	GossipThrottled   uint64 `json:"gossip_throttled"`   // the validation queue was full
+	GossipRejected    uint64 `json:"gossip_rejected"`
+	GossipIgnored     uint64 `json:"gossip_ignored"`
+	LinkDropped       uint64 `json:"link_dropped"` // a link's queue was full
+	LinkRefused       uint64 `json:"link_refused"` // a peer without the right to a link opened one
+	Busy              uint64 `json:"busy"`         // requests refused by rate or concurrency
+	Penalties         uint64 `json:"penalties"`
+	Strangers         uint64 `json:"strangers"` // connections closed: another network, or none
+	Refused           uint64 `json:"refused"`   // by resource limits
+	BlobBytesIn       uint64 `json:"blob_bytes_in"`
+	BlobBytesOut      uint64 `json:"blob_bytes_out"`
+	BlobsBad          uint64 `json:"blobs_bad"`      // fetched bytes that were not what was asked for
+	BlobsWithheld     uint64 `json:"blobs_withheld"` // refused by policy
+
+	// Refusals are the resource limits that refused something, by scope.
+	Refusals []Refusal `json:"refusals,omitempty"`
+}
+
+// Stats is a snapshot.
+func (p *Host) Stats() Stats {
+	c := &p.stats
+	s := Stats{
+		Published: c.published.value(), Delivered: c.delivered.value(),
+		GossipDropped: c.gossipDropped.value(), GossipUndelivered: c.gossipUndelivered.value(), GossipThrottled: c.gossipThrottled.value(),
+		GossipRejected: c.gossipRejects.value(), GossipIgnored: c.gossipIgnored.value(),
+		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
+		Busy: c.busy.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
+		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(), BlobsWithheld: c.blobHeld.value(),
+		Refusals: p.guard.list(),
+	}
+	for _, i := range p.Peers() {
+		s.Peers++
+		if i.Direction == "inbound" {
+			s.Inbound++
+		} else {
+			s.Outbound++
+		}
+	}
+	slices.SortFunc(s.Refusals, func(a, b Refusal) int {
+		if a.Scope < b.Scope {
+			return -1
+		}
+		return 1
+	})
+	return s
+}
+
+// PeerInfo is one connected peer of this network.
+type PeerInfo struct {
+	Key       sign.PublicKey `json:"key"`
+	ID        string         `json:"id"`
+	Addrs     []string       `json:"addrs"`     // of the open connections
+	Direction string         `json:"direction"` // "inbound" or "outbound", of the oldest connection
+	Latency   time.Duration  `json:"latency_ns"`
+	Agent     string         `json:"agent"`
+	Since     time.Time      `json:"since"`
+}
+
+// Peers is the connected peers of this network, in order of their keys.
+func (p *Host) Peers() []PeerInfo {
+	p.mu.Lock()
+	since := make(map[peer.ID]time.Time, len(p.members))
+	for id, t := range p.members {
+		since[id] = t
+	}
+	p.mu.Unlock()
+	var out []PeerInfo
+	for id, t := range since {
+		conns := p.h.Network().ConnsToPeer(id)
+		key, ok := PublicKey(id)
+		if !ok || len(conns) == 0 {
+			continue
+		}
+		i := PeerInfo{Key: key, ID: id.String(), Since: t, Latency: p.h.Peerstore().LatencyEWMA(id), Direction: "outbound"}
+		first := conns[0]
+		for _, c := range conns {
+			i.Addrs = append(i.Addrs, c.RemoteMultiaddr().String())
+			if c.Stat().Opened.Before(first.Stat().Opened) {
+				first = c
+			}
+		}
+		if first.Stat().Direction == network.DirInbound {
+			i.Direction = "inbound"
+		}
+		if v, err := p.h.Peerstore().Get(id, "AgentVersion"); err == nil {
+			if a, ok := v.(string); ok {
+				i.Agent = clip(a, 64)
+			}
+		}
+		out = append(out, i)
+	}
+	slices.SortFunc(out, func(a, b PeerInfo) int { return slices.Compare(a.Key[:], b.Key[:]) })
+	return out
+}
+
+// collector shows Stats to Prometheus.
+type collector struct{ p *Host }
+
+var peersGauge = prometheus.NewDesc("bpci_peers", "Connected peers of this network, by who dialed.", []string{"direction"}, nil)
+
+// metric is one counter's description and where its value is.
+type metric struct {
+	desc  *prometheus.Desc
+	value func(*counters) *counter
+}
+
+func total(name, help string, value func(*counters) *counter) metric {
+	return metric{prometheus.NewDesc("bpci_"+name+"_total", help, nil, nil), value}
+}
+
+var metrics = []metric{
+	total("gossip_published", "Messages published by this node.", func(c *counters) *counter { return &c.published }),
+	total("gossip_delivered", "Messages delivered to this node.", func(c *counters) *counter { return &c.delivered }),
+	total("gossip_dropped", "Gossip dropped because a peer's outbound queue was full.", func(c *counters) *counter { return &c.gossipDropped }),
+	total("gossip_undelivered", "Gossip dropped because this node's subscriber was too slow.", func(c *counters) *counter { return &c.gossipUndelivered }),
+	total("gossip_throttled", "Gossip dropped because the validation queue was full.", func(c *counters) *counter { return &c.gossipThrottled }),
+	total("gossip_rejected", "Gossip rejected as invalid.", func(c *counters) *counter { return &c.gossipRejects }),
+	total("gossip_ignored", "Gossip ignored as old, early or known.", func(c *counters) *counter { return &c.gossipIgnored }),
+	total("link_dropped", "Link messages dropped because the queue was full.", func(c *counters) *counter { return &c.linkDropped }),
+	total("link_refused", "Links refused to peers without the right to one.", func(c *counters) *counter { return &c.linkRefused }),
+	total("requests_busy", "Requests refused by rate or concurrency.", func(c *counters) *counter { return &c.busy }),
+	total("penalties", "Times a peer was scored for what it sent.", func(c *counters) *counter { return &c.penalties }),
+	total("strangers", "Connections closed to peers of another network.", func(c *counters) *counter { return &c.strangers }),
+	total("resource_refusals", "Connections, streams and memory refused by resource limits.", func(c *counters) *counter { return &c.refusals }),
+	total("blob_in_bytes", "Blob bytes fetched from peers.", func(c *counters) *counter { return &c.blobIn }),
+	total("blob_out_bytes", "Blob bytes served to peers.", func(c *counters) *counter { return &c.blobOut }),
+	total("blobs_bad", "Fetched blobs that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
+	total("blobs_withheld", "Blobs refused to a peer by policy.", func(c *counters) *counter { return &c.blobHeld }),
+}
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- peersGauge
+	for _, m := range metrics {
+		ch <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	in, out := 0, 0
+	for _, i := range c.p.Peers() {
+		if i.Direction == "inbound" {
+			in++
+		} else {
+			out++
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(peersGauge, prometheus.GaugeValue, float64(in), "inbound")
+	ch <- prometheus.MustNewConstMetric(peersGauge, prometheus.GaugeValue, float64(out), "outbound")
+	for _, m := range metrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.value(&c.p.stats).value()))
+	}
+}
