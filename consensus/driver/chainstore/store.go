@@ -1,0 +1,181 @@
+// Package chainstore keeps committed blocks in a go-datastore: one entry a height with the block and its finality proof,
+// one entry a block id, and one for the head.
+package chainstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ipfs/go-datastore"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/merkle"
+)
+
+// Store implements driver.Store. A run of blocks is put in one batch, so after a crash the datastore holds all of it or
+// nothing, given that its batches are atomic (Pebble's are; the in-memory map's are not, and need not be).
+type Store struct {
+	ds datastore.Batching
+
+	mu      sync.RWMutex // guards what follows
+	head    driver.Committed
+	history *merkle.Frontier // nil in an empty store
+}
+
+var _ driver.Store = (*Store)(nil)
+
+// record is the entry of a height.
+type record struct {
+	_        struct{} `cbor:",toarray"`
+	Block    []byte
+	Finality []byte
+}
+
+// headRecord is the entry of the head.
+type headRecord struct {
+	_       struct{} `cbor:",toarray"`
+	Height  consensus.Height
+	History []byte // with the head included
+}
+
+var headKey = datastore.NewKey("/chain/head")
+
+func heightKey(h consensus.Height) datastore.Key {
+	return datastore.NewKey(fmt.Sprintf("/chain/height/%016x", uint64(h)))
+}
+
+func idKey(id consensus.BlockID) datastore.Key { return datastore.NewKey("/chain/id/" + id.String()) }
+
+// Open reads the head. The datastore stays the caller's to close, after the store's last use.
+func Open(ds datastore.Batching) (*Store, error) {
+	s := &Store{ds: ds}
+	raw, err := ds.Get(context.Background(), headKey)
+	if errors.Is(err, datastore.ErrNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the head of the chain: %w", err)
+	}
+	var h headRecord
+	if err := canon.Unmarshal(raw, &h); err != nil {
+		return nil, fmt.Errorf("read the head of the chain: %w", err)
+	}
+	if s.history, err = merkle.DecodeFrontier(h.History); err != nil {
+		return nil, fmt.Errorf("read the head of the chain: %w", err)
+	}
+	if s.head, err = s.Block(h.Height); err != nil {
+		return nil, fmt.Errorf("read the head of the chain: %w", err)
+	}
+	return s, nil
+}
+
+// Put implements driver.Store. Blocks that do not follow the head are refused, and nothing is written.
+func (s *Store) Put(list []driver.Committed) error {
+	if len(list) == 0 {
+		return nil
+	}
+	ctx := context.Background()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	history := &merkle.Frontier{}
+	var next consensus.Height
+	var parent consensus.BlockID
+	if s.history != nil {
+		history = s.history.Clone()
+		next, parent = s.head.Block.Header.Height+1, s.head.Block.ID()
+	}
+	b, err := s.ds.Batch(ctx)
+	if err != nil {
+		return fmt.Errorf("begin a batch: %w", err)
+	}
+	for _, x := range list {
+		h, id := &x.Block.Header, x.Block.ID()
+		if h.Height != next || h.Parent != parent {
+			return fmt.Errorf("block %d (%s) does not follow the head: want height %d on %s", h.Height, id.Short(), next, parent.Short())
+		}
+		if err := b.Put(ctx, heightKey(h.Height), canon.Must(&record{Block: x.Block.Encode(), Finality: x.Finality.Encode()})); err != nil {
+			return fmt.Errorf("put block %d: %w", h.Height, err)
+		}
+		if err := b.Put(ctx, idKey(id), binary.BigEndian.AppendUint64(nil, uint64(h.Height))); err != nil {
+			return fmt.Errorf("put block %d: %w", h.Height, err)
+		}
+		history.Append(id[:])
+		next, parent = next+1, id
+	}
+	last := list[len(list)-1]
+	if err := b.Put(ctx, headKey, canon.Must(&headRecord{Height: last.Block.Header.Height, History: history.Encode()})); err != nil {
+		return fmt.Errorf("put the head: %w", err)
+	}
+	if err := b.Commit(ctx); err != nil {
+		return fmt.Errorf("commit a batch of %d blocks: %w", len(list), err)
+	}
+	s.head, s.history = last, history
+	return nil
+}
+
+// Sync implements driver.Store.
+func (s *Store) Sync() error {
+	if err := s.ds.Sync(context.Background(), datastore.NewKey("/chain")); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// Head implements driver.Store.
+func (s *Store) Head() (driver.Committed, *merkle.Frontier, bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.history == nil {
+		return driver.Committed{}, nil, false, nil
+	}
+	return s.head, s.history.Clone(), true, nil
+}
+
+// Block implements driver.Store.
+func (s *Store) Block(h consensus.Height) (driver.Committed, error) {
+	raw, err := s.get(heightKey(h), fmt.Sprintf("block %d", h))
+	if err != nil {
+		return driver.Committed{}, err
+	}
+	var r record
+	if err := canon.Unmarshal(raw, &r); err != nil {
+		return driver.Committed{}, fmt.Errorf("block %d: %w", h, err)
+	}
+	b, err := consensus.DecodeBlock(r.Block)
+	if err != nil {
+		return driver.Committed{}, fmt.Errorf("block %d: %w", h, err)
+	}
+	f, err := consensus.DecodeFinality(r.Finality)
+	if err != nil {
+		return driver.Committed{}, fmt.Errorf("proof of block %d: %w", h, err)
+	}
+	return driver.Committed{Block: b, Finality: f}, nil
+}
+
+// Height implements driver.Store.
+func (s *Store) Height(id consensus.BlockID) (consensus.Height, error) {
+	raw, err := s.get(idKey(id), "block "+id.Short())
+	if err != nil {
+		return 0, err
+	}
+	if len(raw) != 8 {
+		return 0, fmt.Errorf("index of block %s: %d bytes: want 8", id.Short(), len(raw))
+	}
+	return consensus.Height(binary.BigEndian.Uint64(raw)), nil
+}
+
+func (s *Store) get(k datastore.Key, what string) ([]byte, error) {
+	raw, err := s.ds.Get(context.Background(), k)
+	if errors.Is(err, datastore.ErrNotFound) {
+		return nil, fmt.Errorf("%s: %w", what, driver.ErrNoBlock)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return raw, nil
+}

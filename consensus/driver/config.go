@@ -1,0 +1,77 @@
+package driver
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// Config is what a driver is made of. A zero duration or size takes the default named beside it.
+type Config struct {
+	Dir              string             // data folder, made if absent; this node's alone
+	Key              sign.PrivateKey    // validator key; the zero key only follows
+	Genesis          *consensus.Genesis // of the chain
+	GenesisStateRoot digest.Digest      // of the application's genesis state
+	App              App
+	Network          Network
+	Mempool          Mempool
+	Store            Store
+
+	NoFastPath    bool          // send everything by gossip
+	BaseTimeout   time.Duration // of a view that follows a successful one: 250 ms
+	MaxTimeout    time.Duration // 8 s
+	WorkPoll      time.Duration // between questions to App.HasWork while idle: 50 ms
+	RequestWait   time.Duration // for an answer to one request: 3 s
+	MaxBlockBytes int           // of transactions in a block that this node proposes: 1 MiB, at most consensus.MaxBlockBytes
+	SegmentBytes  int64         // of the write-ahead log: 16 MiB
+
+	// OnCommit is called by the owner after each committed block is in the Store and the App. It must not block. nil: none.
+	OnCommit func(b *consensus.Block, proof *consensus.Finality)
+	// Penalise reports a node that sent what no honest node sends. It must not block. nil: none.
+	Penalise func(node sign.PublicKey, reason string)
+	// OnEvidence is called by the owner for each proof that a validator broke the protocol. nil: it is only logged.
+	OnEvidence func(consensus.Evidence)
+	// Now is the clock of timestamps; time.Now if nil. Timers use the runtime's.
+	Now func() time.Time
+	Log *slog.Logger // slog.Default() if nil
+}
+
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Dir == "":
+		return c, fmt.Errorf("consensus driver: no data folder")
+	case c.Genesis == nil || c.App == nil || c.Network == nil || c.Mempool == nil || c.Store == nil:
+		return c, fmt.Errorf("consensus driver: genesis, application, network, mempool and store must all be given")
+	case c.MaxBlockBytes < 0 || c.MaxBlockBytes > consensus.MaxBlockBytes:
+		return c, fmt.Errorf("consensus driver: blocks of %d bytes: want at most %d", c.MaxBlockBytes, consensus.MaxBlockBytes)
+	}
+	if err := c.Genesis.Check(); err != nil {
+		return c, err
+	}
+	def := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&c.BaseTimeout, 250*time.Millisecond)
+	def(&c.MaxTimeout, 8*time.Second)
+	def(&c.WorkPoll, 50*time.Millisecond)
+	def(&c.RequestWait, 3*time.Second)
+	if c.MaxBlockBytes == 0 {
+		c.MaxBlockBytes = 1 << 20
+	}
+	if c.Penalise == nil {
+		c.Penalise = func(sign.PublicKey, string) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c, nil
+}

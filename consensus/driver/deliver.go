@@ -1,0 +1,181 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// heldVote is a vote with the node to blame if its signature turns out false: directly sent votes are checked in one
+// batch at the quorum.
+type heldVote struct {
+	vote consensus.CheckedVote
+	from sign.PublicKey
+}
+
+// errForeign marks messages of another chain or protocol version.
+var errForeign = errors.New("not of this chain")
+
+// Deliver takes one message from the network: decoded, verified and queued for the owner when Deliver returns. It never
+// waits for the owner, keeps no reference to msg, and may be called by many goroutines at once. from is the node that
+// the message came from, to be blamed for what is wrong with it. Directly received garbage is also reported to
+// Config.Penalise; for gossip, the verdict is the report.
+func (d *Driver) Deliver(from sign.PublicKey, path Path, kind Kind, msg []byte) Verdict {
+	if kind == KindTx {
+		return d.deliverTx(from, path, msg)
+	}
+	if limit := kind.MaxBytes(); inboxLimit[kind] == 0 || len(msg) > limit {
+		return d.refused(from, path, kind, fmt.Errorf("%d bytes: at most %d", len(msg), limit))
+	}
+	id := messageHash(path, kind, msg)
+	if v, ok := d.seen.verdict(id); ok {
+		d.count.duplicates.Add(1)
+		return v
+	}
+	it, err := d.verify(from, path, kind, msg)
+	if err != nil {
+		d.seen.learn(id, Reject)
+		return d.refused(from, path, kind, err)
+	}
+	d.seen.learn(id, Accept)
+	d.inbox.put(it)
+	return Accept
+}
+
+func (d *Driver) deliverTx(from sign.PublicKey, path Path, tx []byte) Verdict {
+	err := d.cfg.Mempool.Add(tx)
+	if err == nil {
+		return Accept
+	}
+	var bad interface{ Invalid() bool }
+	if errors.As(err, &bad) && bad.Invalid() {
+		return d.refused(from, path, KindTx, err)
+	}
+	return Ignore // full, too fast, known, or late: no fault of the sender's
+}
+
+func (d *Driver) refused(from sign.PublicKey, path Path, kind Kind, err error) Verdict {
+	d.count.refused.Add(1)
+	if errors.Is(err, errForeign) {
+		d.foreign.warn(d.cfg.Log, from, err)
+	}
+	if path == Direct {
+		d.cfg.Penalise(from, fmt.Sprintf("%s: %v", kind, err))
+	}
+	return Reject
+}
+
+// verify decodes and verifies by the rules that need no block tree.
+func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (item, error) {
+	it := item{kind: kind}
+	switch kind {
+	case KindProposal:
+		p, err := consensus.DecodeProposal(msg)
+		if err == nil {
+			err = d.ours(p.Block.Header.Version, p.Block.Header.ChainID)
+		}
+		if err != nil {
+			return it, err
+		}
+		d.front.Lock()
+		it.msg, err = d.verifier.Proposal(p)
+		d.front.Unlock()
+		return it, err
+	case KindVote:
+		v, err := consensus.DecodeVote(msg)
+		if err == nil {
+			err = d.ours(consensus.ProtocolVersion, v.Data.ChainID)
+		}
+		if err != nil {
+			return it, err
+		}
+		d.front.Lock()
+		checked, err := d.verifier.Vote(v)
+		d.front.Unlock()
+		if err == nil && path == Gossiped && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
+			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
+		}
+		it.msg = heldVote{checked, from}
+		return it, err
+	case KindTimeout:
+		t, err := consensus.DecodeTimeout(msg)
+		if err == nil {
+			err = d.ours(consensus.ProtocolVersion, t.Data.ChainID)
+		}
+		if err != nil {
+			return it, err
+		}
+		d.front.Lock()
+		it.msg, err = d.verifier.Timeout(t)
+		d.front.Unlock()
+		return it, err
+	case KindCertificates:
+		c, err := consensus.DecodeCertificates(msg)
+		if err != nil {
+			return it, err
+		}
+		d.front.Lock()
+		it.msg, err = d.verifier.Certificates(c)
+		d.front.Unlock()
+		return it, err
+	case KindCommitted:
+		var f consensus.Finality
+		err := canon.Unmarshal(msg, &f)
+		if err == nil && len(f.Headers) != 1 {
+			err = fmt.Errorf("announcement with %d headers: want 1", len(f.Headers))
+		}
+		if err == nil {
+			err = d.ours(f.Headers[0].Version, f.Headers[0].ChainID)
+		}
+		if err != nil {
+			return it, err
+		}
+		d.front.Lock()
+		defer d.front.Unlock()
+		if err := d.verifier.Finality(&f); err != nil {
+			return it, err
+		}
+		qc, err := d.verifier.QC(&f.QC)
+		it.msg = announced{height: f.Headers[0].Height, qc: qc}
+		return it, err
+	}
+	return it, fmt.Errorf("unknown kind of message %q", kind)
+}
+
+// announced is a committed block that somebody told of.
+type announced struct {
+	height consensus.Height
+	qc     consensus.VerifiedQC
+}
+
+func (d *Driver) ours(version uint32, chain digest.Digest) error {
+	if version != consensus.ProtocolVersion {
+		return fmt.Errorf("%w: protocol version %d, this program follows version %d", errForeign, version, consensus.ProtocolVersion)
+	}
+	if chain != d.chain {
+		return fmt.Errorf("%w: chain %s, this node is on %s", errForeign, chain.Short(), d.cfg.Genesis.DisplayName())
+	}
+	return nil
+}
+
+// Submit takes a transaction from a client of this node: into the mempool, and on to the others. The error is the
+// mempool's. It is not durable: whoever must not lose it submits it again until it is committed.
+func (d *Driver) Submit(tx []byte) error {
+	if err := d.cfg.Mempool.Add(tx); err != nil {
+		return err
+	}
+	if err := d.cfg.Network.Gossip(KindTx, tx); err == nil {
+		d.count.gossiped.Add(1)
+		return nil
+	}
+	for _, to := range d.others {
+		if d.cfg.Network.Send(to, KindTx, tx) {
+			d.count.sent.Add(1)
+		}
+	}
+	return nil
+}

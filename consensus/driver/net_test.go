@@ -1,0 +1,448 @@
+package driver_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-datastore"
+	dssync "github.com/ipfs/go-datastore/sync"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
+	"github.com/metanode/metanode/consensus/driver/chainstore"
+	"github.com/metanode/metanode/consensus/mempool"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// chainApp is an application whose state is the hash of all transactions so far.
+type chainApp struct {
+	mu     sync.Mutex // tests read
+	height consensus.Height
+	head   digest.Digest // of the committed state
+	kept   map[consensus.BlockID]digest.Digest
+	txs    []string
+	work   atomic.Bool
+	lie    atomic.Bool
+}
+
+func newApp() *chainApp {
+	return &chainApp{head: genesisState, kept: map[consensus.BlockID]digest.Digest{}}
+}
+
+var genesisState = digest.Of([]byte("genesis state"))
+
+func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.kept[at.Parent]
+	if !ok {
+		if at.Height != a.height+1 {
+			return driver.Execution{}, fmt.Errorf("block %d on an unknown parent at height %d", at.Height, a.height)
+		}
+		s = a.head
+	}
+	for _, tx := range txs {
+		s = digest.Sum("test/state", s[:], tx)
+	}
+	if a.lie.Load() {
+		s[0]++
+	}
+	return driver.Execution{StateRoot: s, EventRoot: merkle.Root(txs), Handle: s}, nil
+}
+
+func (a *chainApp) Keep(id consensus.BlockID, h any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.kept[id] = h.(digest.Digest)
+}
+
+func (a *chainApp) Commit(b *consensus.Block, f *consensus.Finality) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.kept[b.ID()]
+	if !ok || b.Header.Height != a.height+1 || f.Header().ID() != b.ID() {
+		return fmt.Errorf("commit of block %d at height %d, kept: %t", b.Header.Height, a.height, ok)
+	}
+	a.height, a.head = b.Header.Height, s
+	delete(a.kept, b.ID())
+	for _, tx := range b.Txs {
+		a.txs = append(a.txs, string(tx))
+	}
+	return nil
+}
+
+func (a *chainApp) Drop(id consensus.BlockID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.kept, id)
+}
+
+func (a *chainApp) HasWork(consensus.BlockID, uint64) bool { return a.work.Load() }
+
+func (a *chainApp) Height() consensus.Height {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.height
+}
+
+// packet is a message on its way.
+type packet struct {
+	from sign.PublicKey
+	path driver.Path
+	kind driver.Kind
+	msg  []byte
+}
+
+// hub is the network: every node is linked with every other.
+type hub struct {
+	t        testing.TB
+	genesis  *consensus.Genesis
+	noFast   atomic.Bool
+	noGossip atomic.Bool
+
+	mu       sync.Mutex // guards what follows
+	nodes    map[sign.PublicKey]*testNode
+	votes    map[sign.PublicKey]map[consensus.View]consensus.VoteData
+	blocks   map[consensus.Height]consensus.BlockID
+	penalty  map[sign.PublicKey]int
+	cut      map[sign.PublicKey]bool // cannot be reached
+	liar     sign.PublicKey          // answers requests with lies
+	stateful map[sign.PublicKey]datastore.Batching
+}
+
+// testNode is one incarnation of a node; it is its own driver.Network.
+type testNode struct {
+	h      *hub
+	key    sign.PrivateKey // zero for a follower
+	node   sign.PublicKey
+	dir    string
+	app    *chainApp
+	pool   *mempool.Pool
+	d      *driver.Driver
+	in     chan packet
+	cancel context.CancelFunc
+	ended  chan error
+
+	// Crash injection: when countdown reaches zero in a send, the folder is copied to crashTo and nothing leaves any more.
+	countdown atomic.Int64
+	crashTo   string
+	crashed   chan struct{}
+	dead      atomic.Bool
+}
+
+func seedKey(n int) sign.PrivateKey {
+	s := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("test key"), uint64(n)))
+	return sign.FromSeed(s[:])
+}
+
+func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
+	g := &consensus.Genesis{Version: consensus.ProtocolVersion, Name: "test", TimestampMs: 1, BlockTimeMs: blockTimeMs, MaxTxsPerBlock: 1000, MaxTimestampAhead: 500}
+	for i := range n {
+		g.Validators = append(g.Validators, consensus.Validator{Key: seedKey(i).Public(), Weight: 1, Peer: seedKey(1000 + i).Public()})
+	}
+	return &hub{
+		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, votes: map[sign.PublicKey]map[consensus.View]consensus.VoteData{},
+		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
+		stateful: map[sign.PublicKey]datastore.Batching{},
+	}
+}
+
+// config of node i; the first len(validators) are validators, others follow.
+func (h *hub) newNode(i int, dir string) *testNode {
+	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1)}
+	if i < len(h.genesis.Validators) {
+		n.key = seedKey(i)
+	}
+	return n
+}
+
+func (n *testNode) config() driver.Config {
+	t := n.h.t
+	var err error
+	n.pool, err = mempool.New(mempool.Config{RatePerClient: -1, Check: func(tx []byte) (mempool.Info, error) {
+		if bytes.HasPrefix(tx, []byte("bad")) {
+			return mempool.Info{}, errors.New("bad transaction")
+		}
+		return mempool.Info{Client: [32]byte{1}}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.h.mu.Lock()
+	ds := n.h.stateful[n.node]
+	if ds == nil {
+		ds = dssync.MutexWrap(datastore.NewMapDatastore())
+		n.h.stateful[n.node] = ds
+	}
+	n.h.mu.Unlock()
+	store, err := chainstore.Open(ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := slog.LevelError
+	if os.Getenv("BPI_TEST_LOG") != "" {
+		level = slog.LevelDebug
+	}
+	return driver.Config{
+		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
+		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: 256 << 10,
+		OnCommit: func(b *consensus.Block, f *consensus.Finality) { n.h.committed(n, b, f) },
+		Penalise: func(node sign.PublicKey, reason string) {
+			n.h.mu.Lock()
+			defer n.h.mu.Unlock()
+			n.h.penalty[node]++
+		},
+		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: level})).With("node", n.node.Short()[:4]),
+	}
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	os.Stderr.Write(p)
+	return len(p), nil
+}
+
+// start runs the node until stop.
+func (n *testNode) start() {
+	n.h.t.Helper()
+	d, err := driver.New(n.config())
+	if err != nil {
+		n.h.t.Fatal(err)
+	}
+	n.d = d
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.h.mu.Lock()
+	n.h.nodes[n.node] = n
+	n.h.mu.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case p := <-n.in:
+				if v := d.Deliver(p.from, p.path, p.kind, p.msg); v == driver.Reject {
+					n.h.t.Errorf("%s refused %s from %s", n.node.Short(), p.kind, p.from.Short())
+				}
+			}
+		}
+	})
+	go func() {
+		err := d.Run(ctx)
+		cancel()
+		wg.Wait()
+		n.ended <- err
+	}()
+}
+
+// stop ends the node and waits.
+func (n *testNode) stop() {
+	n.h.t.Helper()
+	if err := n.end(); err != nil {
+		n.h.t.Errorf("node %s: %v", n.node.Short(), err)
+	}
+}
+
+func (n *testNode) end() error {
+	n.h.mu.Lock()
+	if n.h.nodes[n.node] == n {
+		delete(n.h.nodes, n.node)
+	}
+	n.h.mu.Unlock()
+	n.cancel()
+	return <-n.ended
+}
+
+// committed checks agreement.
+func (h *hub) committed(n *testNode, b *consensus.Block, f *consensus.Finality) {
+	set, err := consensus.NewValidatorSet(h.genesis.Validators)
+	if err == nil {
+		err = f.Verify(h.genesis.ChainID(), set)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		h.t.Errorf("block %d: %v", b.Header.Height, err)
+	}
+	if id, ok := h.blocks[b.Header.Height]; ok && id != b.ID() {
+		h.t.Errorf("two blocks at height %d: %s, %s", b.Header.Height, id.Short(), b.ID().Short())
+	}
+	h.blocks[b.Header.Height] = b.ID()
+}
+
+// leaving is called for each message that leaves; false means that it does not.
+func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
+	if n.dead.Load() {
+		return false
+	}
+	if n.crashTo != "" && n.countdown.Add(-1) == 0 {
+		n.dead.Store(true)
+		names, err := os.ReadDir(n.dir)
+		for _, e := range names {
+			var raw []byte
+			if raw, err = os.ReadFile(filepath.Join(n.dir, e.Name())); errors.Is(err, os.ErrNotExist) {
+				err = nil
+				continue
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(n.crashTo, e.Name()), raw, 0o600)
+			}
+			if err != nil {
+				break
+			}
+		}
+		if err != nil {
+			n.h.t.Error(err)
+		}
+		close(n.crashed)
+		return false
+	}
+	if kind != driver.KindVote {
+		return true
+	}
+	v, err := consensus.DecodeVote(msg)
+	if err != nil {
+		n.h.t.Error(err)
+		return false
+	}
+	n.h.mu.Lock()
+	defer n.h.mu.Unlock()
+	m := n.h.votes[v.Voter]
+	if m == nil {
+		m = map[consensus.View]consensus.VoteData{}
+		n.h.votes[v.Voter] = m
+	}
+	if w, ok := m[v.Data.View]; ok && w != v.Data {
+		n.h.t.Errorf("%s voted twice in view %d", v.Voter.Short(), v.Data.View)
+	}
+	m[v.Data.View] = v.Data
+	return true
+}
+
+func (h *hub) find(node sign.PublicKey) *testNode {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cut[node] {
+		return nil
+	}
+	return h.nodes[node]
+}
+
+func (n *testNode) isCut() bool {
+	n.h.mu.Lock()
+	defer n.h.mu.Unlock()
+	return n.h.cut[n.node]
+}
+
+func (n *testNode) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
+	if !n.leaving(kind, msg) || n.h.noFast.Load() || n.isCut() {
+		return false
+	}
+	other := n.h.find(to)
+	if other == nil {
+		return false
+	}
+	select {
+	case other.in <- packet{n.node, driver.Direct, kind, msg}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *testNode) Gossip(kind driver.Kind, msg []byte) error {
+	if !n.leaving(kind, msg) || n.h.noGossip.Load() || n.isCut() {
+		return errors.New("no gossip")
+	}
+	n.h.mu.Lock()
+	all := maps.Clone(n.h.nodes)
+	for c := range n.h.cut {
+		delete(all, c)
+	}
+	n.h.mu.Unlock()
+	for key, other := range all {
+		if key == n.node {
+			continue
+		}
+		select {
+		case other.in <- packet{n.node, driver.Gossiped, kind, msg}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (n *testNode) Request(ctx context.Context, to sign.PublicKey, kind driver.Kind, req []byte) ([]byte, error) {
+	other := n.h.find(to)
+	if other == nil || n.isCut() || n.dead.Load() {
+		return nil, errors.New("no route")
+	}
+	n.h.mu.Lock()
+	lies := n.h.liar == to
+	n.h.mu.Unlock()
+	raw, err := other.d.Serve(ctx, n.node, kind, req)
+	if lies && err == nil && len(raw) > 200 {
+		raw = bytes.Clone(raw)
+		raw[len(raw)-100] ^= 1
+	}
+	return raw, err
+}
+
+func (n *testNode) Peers() []sign.PublicKey {
+	n.h.mu.Lock()
+	defer n.h.mu.Unlock()
+	var out []sign.PublicKey
+	for k := range n.h.nodes {
+		if k != n.node {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// eventually waits for a condition that the running nodes will bring about.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not within 20 s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func (n *testNode) has(txs ...string) bool {
+	n.app.mu.Lock()
+	defer n.app.mu.Unlock()
+	count := map[string]int{}
+	for _, tx := range n.app.txs {
+		count[tx]++
+	}
+	for _, tx := range txs {
+		if count[tx] == 0 {
+			return false
+		}
+	}
+	return true
+}
