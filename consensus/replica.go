@@ -49,11 +49,12 @@ type Replica struct {
 	timeouts *timeouts
 
 	view     View
-	request  *ProposeRequest      // asked of the shell in this view and not answered
-	toCommit *QC                  // highest certificate whose CommitRef is not yet the root or before it
-	seen     map[View][]*Proposal // proposals of the current view and after, to find equivocation
-	asked    map[BlockID]struct{} // needed in this view already
-	start    []QC                 // certificates of the recovery, for Start
+	request  *ProposeRequest         // asked of the shell in this view and not answered
+	toCommit *QC                     // highest certificate whose CommitRef is not yet the root or before it
+	seen     map[View][]*Proposal    // proposals of the current view and after, to find equivocation
+	asked    map[BlockID]struct{}    // needed in this view already
+	accused  map[accusation]struct{} // reported in this view already
+	start    []QC                    // certificates of the recovery, for Start
 	out      Output
 }
 
@@ -72,6 +73,7 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 		safety: rec.Safety, tree: newTree(rec.Root),
 		leaders: newLeaders(v.chain, v.epoch, v.set), votes: newVotes(v), timeouts: newTimeouts(v.set),
 		seen: make(map[View][]*Proposal), asked: make(map[BlockID]struct{}),
+		accused: make(map[accusation]struct{}),
 	}
 	if !cfg.Key.IsZero() {
 		r.self = cfg.Key.Public()
@@ -149,11 +151,32 @@ func (r *Replica) Step(in Input) (Output, error) {
 func (r *Replica) finish() Output {
 	out := r.out
 	r.out = Output{}
+	out.Evidence = r.news(out.Evidence)
 	if r.promise {
 		s := r.safety
 		out.Save, r.promise = &s, false
 	}
 	return out
+}
+
+// accusation is what makes two pieces of evidence the same news.
+type accusation struct {
+	kind EvidenceKind
+	key  sign.PublicKey
+	view View
+}
+
+// news keeps the evidence that was not reported in this view.
+func (r *Replica) news(all []Evidence) []Evidence {
+	var fresh []Evidence
+	for _, e := range all {
+		a := accusation{e.Kind, e.Key, e.View}
+		if _, ok := r.accused[a]; !ok {
+			r.accused[a] = struct{}{}
+			fresh = append(fresh, e)
+		}
+	}
+	return fresh
 }
 
 // View is the current view.
@@ -185,8 +208,8 @@ func (r *Replica) Certificates() *Certificates {
 	return c
 }
 
-// Leader is who leads the current view's successor-to-be of the highest certified block, as far as this replica knows:
-// for people and for sending ahead, not for judging a proposal.
+// Leader is who leads view v if it extends the highest certified block this replica knows: for people and for sending
+// ahead, not for judging a proposal.
 func (r *Replica) Leader(v View) sign.PublicKey {
 	if n := r.tree.get(r.safety.HighQC.Data.Block); n != nil {
 		return r.leaders.key(r.leaders.at(v, n))

@@ -119,6 +119,7 @@ func (r *Replica) advance(v View, why EnterReason) {
 	r.request = nil
 	r.timeouts.reset()
 	clear(r.asked)
+	clear(r.accused)
 	for k := range r.seen {
 		if k < v {
 			delete(r.seen, k)
