@@ -1,0 +1,224 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// fakeNode answers from memory and keeps what it was asked.
+type fakeNode struct {
+	mu       sync.Mutex
+	blobs    map[digest.Digest][]byte
+	tx       []byte
+	err      error                 // answer to everything, if set
+	stages   chan api.JobEvent     // JobEvents sends what comes here
+	entered  chan struct{}         // Status tells here that it runs, if set
+	release  chan struct{}         // and waits here
+	waited   time.Duration         // of the last CommandStatus
+	plan     api.PlanRequest       // the last
+	drained  bool                  //
+	events   []api.Event           //
+	eventErr error                 // what Events ends with
+	query    api.EventQuery        // the last
+	audit    func(io.Writer) error // WriteAudit
+}
+
+func newFake() *fakeNode { return &fakeNode{blobs: map[digest.Digest][]byte{}} }
+
+var testID = digest.Of([]byte("some job"))
+
+func (f *fakeNode) SubmitCommand(_ context.Context, tx []byte) (api.CommandAccepted, error) {
+	f.tx = bytes.Clone(tx)
+	return api.CommandAccepted{ID: testID, State: api.CommandPending}, f.err
+}
+
+func (f *fakeNode) CommandStatus(_ context.Context, id digest.Digest, wait time.Duration) (api.CommandStatus, error) {
+	f.waited = wait
+	return api.CommandStatus{ID: id, State: api.CommandOrdered, Height: 7}, f.err
+}
+
+func (f *fakeNode) Status(ctx context.Context) (api.Status, error) {
+	if f.entered != nil {
+		f.entered <- struct{}{}
+		select {
+		case <-f.release:
+		case <-ctx.Done():
+		}
+	}
+	return api.Status{Peer: "12D3", Version: "test", Ready: true}, f.err
+}
+
+func (f *fakeNode) Peers(context.Context) ([]api.Peer, error) {
+	return []api.Peer{{ID: "12D3", Connected: true}}, f.err
+}
+
+func (f *fakeNode) ChainStatus(context.Context) (api.ChainStatus, error) {
+	return api.ChainStatus{Head: api.Head{Height: 9}}, f.err
+}
+
+func (f *fakeNode) Block(_ context.Context, height uint64) (api.Block, error) {
+	return api.Block{Height: height}, f.err
+}
+
+func (f *fakeNode) Validators(context.Context) (api.Validators, error) {
+	return api.Validators{Total: 4}, f.err
+}
+
+func (f *fakeNode) Genesis(context.Context) ([]byte, error) { return []byte("genesis"), f.err }
+
+func (f *fakeNode) Trust(context.Context) (*api.TrustFile, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return testTrust(), nil
+}
+
+func testTrust() *api.TrustFile {
+	return &api.TrustFile{
+		Version: 1, Chain: trustChain(), Protocol: consensus.ProtocolVersion,
+		Checkpoint: trustCheckpoint(),
+		Validators: trustValidators(),
+	}
+}
+
+func (f *fakeNode) Events(_ context.Context, q api.EventQuery, emit func(api.Event) error) error {
+	f.query = q
+	for _, e := range f.events {
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+	return f.eventErr
+}
+
+func (f *fakeNode) WriteAudit(_ context.Context, q api.AuditQuery, w io.Writer) error {
+	if f.audit != nil {
+		return f.audit(w)
+	}
+	_, err := fmt.Fprintf(w, "%s %d %d\n", q.Format, q.From, q.To)
+	return err
+}
+
+func (f *fakeNode) Jobs(_ context.Context, q api.JobQuery) (api.JobList, error) {
+	return api.JobList{Next: fmt.Sprint(q.Limit, q.Cursor, q.State)}, f.err
+}
+
+func (f *fakeNode) Job(_ context.Context, ref string) (api.Job, error) {
+	if ref != testID.Short() {
+		return api.Job{}, api.NotFound("list them with: bpi job list", "job %q is not known", ref)
+	}
+	return api.Job{JobSummary: api.JobSummary{ID: testID, State: api.JobSealed}}, f.err
+}
+
+func (f *fakeNode) JobEvents(ctx context.Context, ref string, emit func(api.JobEvent) error) error {
+	if _, err := f.Job(ctx, ref); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, more := <-f.stages:
+			if !more {
+				return nil
+			}
+			if err := emit(e); err != nil || e.Ended() {
+				return err
+			}
+		}
+	}
+}
+
+func (f *fakeNode) JobOutput(_ context.Context, ref, name string) (api.Output, io.ReadCloser, error) {
+	b := []byte("output " + ref + " " + name)
+	return api.Output{Name: name, Digest: digest.Of(b), Bytes: uint64(len(b))}, io.NopCloser(bytes.NewReader(b)), f.err
+}
+
+func (f *fakeNode) Receipt(context.Context, string) (*api.Receipt, error) {
+	return &api.Receipt{}, f.err
+}
+
+func (f *fakeNode) PlanSQL(_ context.Context, req api.PlanRequest) (api.Plan, error) {
+	f.plan = req
+	return api.Plan{R: 3, Q: 2}, f.err
+}
+
+func (f *fakeNode) Datasets(context.Context) ([]api.Dataset, error) {
+	return []api.Dataset{{Name: "users"}}, f.err
+}
+
+func (f *fakeNode) Dataset(_ context.Context, ref string) (api.DatasetDetail, error) {
+	return api.DatasetDetail{Dataset: api.Dataset{Name: ref}}, f.err
+}
+
+func (f *fakeNode) SniffDataset(_ context.Context, req api.SniffRequest) (api.SniffResult, error) {
+	return api.SniffResult{Format: req.Format}, f.err
+}
+
+func (f *fakeNode) PutBlob(_ context.Context, d digest.Digest, size uint64, r io.Reader) (api.BlobStored, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return api.BlobStored{}, err
+	}
+	if digest.Of(b) != d || uint64(len(b)) != size {
+		return api.BlobStored{}, api.Malformed("", "other bytes than announced")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, existed := f.blobs[d]
+	f.blobs[d] = b
+	return api.BlobStored{Digest: d, Bytes: size, Existed: existed}, f.err
+}
+
+func (f *fakeNode) StatBlob(_ context.Context, d digest.Digest) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, ok := f.blobs[d]
+	if !ok {
+		return 0, api.NotFound("", "blob %s is not here", d.Short())
+	}
+	return uint64(len(b)), nil
+}
+
+func (f *fakeNode) OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, uint64, error) {
+	if _, err := f.StatBlob(ctx, d); err != nil {
+		return nil, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return io.NopCloser(bytes.NewReader(f.blobs[d])), uint64(len(f.blobs[d])), nil
+}
+
+func (f *fakeNode) Drain(_ context.Context, on bool) (api.DrainStatus, error) {
+	f.drained = on
+	return api.DrainStatus{Draining: on}, f.err
+}
+
+// serve runs the handler over f on a port of the kernel's choice, and gives a client and the base URL.
+func serve(t *testing.T, f *fakeNode, o api.Options) (*api.Client, string) {
+	t.Helper()
+	h, err := api.NewHandler(f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(nil)
+	s.Config = api.NewServer(h, nil)
+	s.Start()
+	t.Cleanup(s.Close)
+	c := api.NewTCPClient(s.Listener.Addr().String())
+	t.Cleanup(c.Close)
+	return c, s.URL
+}
+
+func testKey() sign.PublicKey { return sign.FromSeed(bytes.Repeat([]byte{1}, 32)).Public() }
