@@ -159,7 +159,7 @@ func (p AddPlan) collect() (files []LocalFile, keys []Column, format string, err
 		if err != nil {
 			return err
 		}
-		if local != p.Path && strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_") {
+		if local != p.Path && (strings.HasPrefix(e.Name(), ".") || strings.HasPrefix(e.Name(), "_")) {
 			if e.IsDir() {
 				return filepath.SkipDir
 			}

@@ -56,6 +56,22 @@ func workerPath(t testing.TB) string {
 	return worker.path
 }
 
+func buildWorker(t testing.TB, out string) {
+	t.Helper()
+	if msg, err := exec.Command("worker/build.sh", out).CombinedOutput(); err != nil {
+		t.Fatalf("build the worker: %v: %s", err, msg)
+	}
+}
+
+func hashFile(t testing.TB, path string) digest.Digest {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.Of(b)
+}
+
 // answer is what one run of the worker left.
 type answer struct {
 	stdout []byte
