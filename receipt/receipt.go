@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"sort"
 
-	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/sign"
 )
 
@@ -32,14 +32,6 @@ type Receipt struct {
 	Finality  Certificate `json:"finality"`
 	Handovers []Handover  `json:"handovers"` // of validator sets between the trust file's epoch and the block's, in order
 	Outputs   []Archived  `json:"outputs"`   // bytes of outputs, small ones only, sorted by name; may be empty
-}
-
-// Inclusion proves that an event is in a block's event tree (RFC 6962).
-type Inclusion struct {
-	Event []byte          `json:"event"` // canonical bytes of an Event of KindJobSealed
-	Index uint64          `json:"index"`
-	Size  uint64          `json:"size"` // events of the block
-	Path  []digest.Digest `json:"path"` // from the leaf upwards
 }
 
 // Certificate is consensus.Finality in canonical bytes.
@@ -75,6 +67,26 @@ func Parse(b []byte) (*Receipt, error) {
 		return nil, err
 	}
 	return &r, nil
+}
+
+// NewReceipt puts a receipt together: a statement with the signatures of the seal's agreeing peers, the events of the
+// block that sealed the job in canonical bytes, the seal's place among them, and the proof that the block is final.
+// Archived outputs are sorted by name; more than MaxArchivedBytes are left out.
+func NewReceipt(chain ChainRef, e *Envelope, events [][]byte, i int, f *consensus.Finality, outputs []Archived) (*Receipt, error) {
+	r := &Receipt{
+		Version: Version, Chain: chain, Envelope: *e, Seal: NewInclusion(events, i), Finality: NewCertificate(f),
+		Handovers: []Handover{}, Outputs: []Archived{},
+	}
+	total := 0
+	for _, o := range outputs {
+		total += len(o.Content)
+	}
+	if total <= MaxArchivedBytes {
+		for _, o := range outputs {
+			r.Outputs = append(r.Outputs, Archived{o.Name, append([]byte{}, o.Content...)})
+		}
+	}
+	return r, r.check()
 }
 
 func (r *Receipt) check() error {

@@ -56,6 +56,9 @@ func unmarshal(b []byte, v any, what string, limit int) error {
 	if err := json.Compact(&have, b); err != nil {
 		return fmt.Errorf("read the %s: %w", what, err)
 	}
+	if hasNull(have.Bytes()) {
+		return fmt.Errorf("read the %s: a value is null: %w", what, ErrForm)
+	}
 	want, err := marshal(v)
 	if err != nil {
 		return fmt.Errorf("read the %s: %w", what, err)
@@ -64,4 +67,18 @@ func unmarshal(b []byte, v any, what string, limit int) error {
 		return fmt.Errorf("read the %s: %w", what, ErrForm)
 	}
 	return nil
+}
+
+// hasNull reports whether a JSON text holds a null, which would be a second spelling of an empty list.
+func hasNull(text []byte) bool {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	for {
+		t, err := dec.Token()
+		if err != nil {
+			return false
+		}
+		if t == nil {
+			return true
+		}
+	}
 }

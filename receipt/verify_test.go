@@ -1,0 +1,400 @@
+package receipt_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/receipt"
+)
+
+// chain is a small chain with real headers and certificates.
+type chain struct {
+	genesis *consensus.Genesis
+	set     *consensus.ValidatorSet
+	keys    []sign.PrivateKey
+	headers []consensus.Header
+	events  [][]receipt.Event
+}
+
+func newChain(t testing.TB) *chain {
+	t.Helper()
+	c := &chain{}
+	g := &consensus.Genesis{Version: consensus.ProtocolVersion, Name: "devnet", TimestampMs: 1_700_000_000_000, BlockTimeMs: 1000, MaxTxsPerBlock: 100, App: []byte{}}
+	for i := range 4 {
+		k := testKey(byte(10 + i))
+		c.keys = append(c.keys, k)
+		g.Validators = append(g.Validators, consensus.Validator{Key: k.Public(), Weight: 1, Peer: testKey(byte(20 + i)).Public(), Name: fmt.Sprint("node", i)})
+	}
+	set, err := consensus.NewValidatorSet(g.Validators)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := g.Block(digest.Of(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.genesis, c.set, c.headers, c.events = g, set, []consensus.Header{b.Header}, [][]receipt.Event{nil}
+	return c
+}
+
+func encoded(events []receipt.Event) [][]byte {
+	var l [][]byte
+	for i := range events {
+		l = append(l, events[i].Encode())
+	}
+	return l
+}
+
+// add appends a block with events.
+func (c *chain) add(events ...receipt.Event) *consensus.Header {
+	p := c.headers[len(c.headers)-1]
+	h := p
+	h.Parent, h.Height, h.View, h.TimestampMs = p.ID(), p.Height+1, p.View+1, p.TimestampMs+10
+	h.Proposer, h.EventRoot, h.HistoryCount = c.keys[0].Public(), merkle.Root(encoded(events)), uint64(p.Height+1)
+	c.headers, c.events = append(c.headers, h), append(c.events, events)
+	return &c.headers[len(c.headers)-1]
+}
+
+// certify is a quorum's word that h is final.
+func (c *chain) certify(h *consensus.Header) consensus.QC {
+	d := consensus.VoteData{ChainID: c.genesis.ChainID(), Epoch: h.Epoch, View: h.View + 1, Block: digest.Of([]byte("child")), CommitRef: h.ID()}
+	q := consensus.QC{Data: d, Signers: []byte{0b0111}}
+	for _, k := range c.keys[:3] {
+		q.Sigs = append(q.Sigs, k.Sign(d.SigningBytes()))
+	}
+	return q
+}
+
+func (c *chain) trust() *receipt.TrustFile {
+	return receipt.NewTrustFile(c.genesis, &c.headers[0], c.set)
+}
+
+func sealEvent(s *receipt.Seal) receipt.Event {
+	return receipt.Event{Kind: receipt.KindJobSealed, Subject: s.Job, Decision: "sealed", Reason: "2 of 3 peers agree", Body: canon.Must(s)}
+}
+
+func otherEvent(n int) receipt.Event {
+	return receipt.Event{Kind: "job-submitted", Actor: testKey(9).Public(), Subject: digest.Of([]byte{byte(n)}), Decision: "accepted", Reason: fmt.Sprintf("line %d, \"quoted\" <é>", n), Body: []byte{}}
+}
+
+// sealed makes a chain with a sealed job in block 1 of three, and its receipt.
+func sealed(t testing.TB) (*chain, *receipt.Receipt) {
+	t.Helper()
+	c := newChain(t)
+	w, o := testWork(), testOutcome()
+	job := digest.Of([]byte("job"))
+	st := receipt.NewStatement(c.genesis.ChainID(), job, 2, &w, &o, receipt.KeyedOutput(job, 2, testOutputs()))
+	var keys []sign.PublicKey
+	var sigs []sign.Signature
+	place := receipt.Placement{Height: 1, Seed: c.headers[0].ID(), R: 3, Q: 2}
+	for i := range 3 {
+		k := testKey(byte(20 + i))
+		place.Peers = append(place.Peers, receipt.Assigned{Peer: k.Public(), Operator: testKey(byte(30 + i)).Public(), Round: 1})
+		if i < 2 {
+			keys, sigs = append(keys, k.Public()), append(sigs, k.Sign(st.SigningBytes()))
+		}
+	}
+	env, err := receipt.NewEnvelope(st, keys, sigs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var agreeing []sign.PublicKey
+	for _, s := range env.Signatures {
+		agreeing = append(agreeing, s.KeyID)
+	}
+	seal := receipt.Seal{
+		Job: job, Client: testKey(40).Public(), Work: w.Digest(), Statement: st.Digest(), Round: 2, Placement: place,
+		Agreeing: agreeing, Outputs: o.Outputs, ExitCode: o.ExitCode,
+	}
+	h := *c.add(otherEvent(0), otherEvent(1), sealEvent(&seal), otherEvent(3), otherEvent(4))
+	next := *c.add(otherEvent(5))
+	f := &consensus.Finality{Headers: []consensus.Header{h, next}, QC: c.certify(&next)}
+	r, err := receipt.NewReceipt(c.trust().Chain, env, encoded(c.events[1]), 2, f,
+		[]receipt.Archived{{Name: "result", Content: testOutputs()["result"]}, {Name: "stderr", Content: []byte{}}, {Name: "stdout", Content: testOutputs()["stdout"]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, r
+}
+
+func text(t testing.TB, v interface{ Encode() ([]byte, error) }) []byte {
+	t.Helper()
+	b, err := v.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestReceiptVerifiesOffline(t *testing.T) {
+	c, r := sealed(t)
+	trust, err := receipt.ParseTrust(text(t, c.trust()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, report := receipt.VerifyText(text(t, r), trust, map[string][]byte{"stdout": []byte("3\n")})
+	for _, s := range report.Steps {
+		want := receipt.OK
+		if s.Name == receipt.StepReexecute {
+			want = receipt.NotChecked
+		}
+		if s.Status != want {
+			t.Errorf("%s: %s: %s", s.Name, s.Status, s.Detail)
+		}
+	}
+	if !report.Valid() || report.Statement.Job != digest.Of([]byte("job")) {
+		t.Errorf("not valid: %+v", report)
+	}
+}
+
+func TestReceiptMayBeIndentedAnew(t *testing.T) {
+	c, r := sealed(t)
+	var b bytes.Buffer
+	if err := json.Compact(&b, text(t, r)); err != nil {
+		t.Fatal(err)
+	}
+	if _, report := receipt.VerifyText(b.Bytes(), c.trust(), nil); !report.Valid() {
+		t.Errorf("%+v", report)
+	}
+}
+
+// leaves calls f with a setter for every value in a decoded JSON document, and its path.
+func leaves(v any, path string, set func(any), f func(path string, v any, set func(any))) {
+	switch x := v.(type) {
+	case map[string]any:
+		for k := range x {
+			leaves(x[k], path+"."+k, func(n any) { x[k] = n }, f)
+		}
+	case []any:
+		for i := range x {
+			leaves(x[i], fmt.Sprint(path, "[", i, "]"), func(n any) { x[i] = n }, f)
+		}
+	default:
+		f(path, v, set)
+	}
+}
+
+// tampered gives other values of v's type: every character changed, or for long base64 a bit of every byte.
+func tampered(v any) []any {
+	var out []any
+	switch x := v.(type) {
+	case json.Number:
+		out = append(out, json.Number(x.String()+"1"), json.Number("0"), json.Number("2"), json.Number("-1"))
+	case string:
+		out = append(out, x+"A", "")
+		if raw, err := base64.StdEncoding.DecodeString(x); err == nil && len(x) != 64 {
+			for i := range raw {
+				raw[i] ^= 1 << (i % 8)
+				out = append(out, base64.StdEncoding.EncodeToString(raw))
+				raw[i] ^= 1 << (i % 8)
+			}
+		}
+		if len(x) > 200 {
+			break
+		}
+		for i := range x {
+			b := []byte(x)
+			b[i] ^= 1
+			out = append(out, string(b))
+		}
+	}
+	return out
+}
+
+func TestEveryChangedValueIsRefused(t *testing.T) {
+	c, r := sealed(t)
+	trust := c.trust()
+	original := text(t, r)
+	dec := json.NewDecoder(bytes.NewReader(original))
+	dec.UseNumber()
+	var doc any
+	if err := dec.Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	// Members of a map marshal in another order than the struct's, so text is rebuilt through the struct.
+	verify := func() (bool, error) {
+		b, err := json.Marshal(doc)
+		if err != nil {
+			return false, err
+		}
+		var re receipt.Receipt
+		if json.Unmarshal(b, &re) != nil {
+			return false, nil // not even of the types
+		}
+		ok := receipt.Verify(&re, trust, nil).Valid()
+		if ok { // a second spelling of the same values is Parse's to refuse
+			parsed, err := re.Encode()
+			return err != nil || bytes.Equal(parsed, original) && sameText(b, original), nil
+		}
+		return false, nil
+	}
+	if ok, err := verify(); !ok || err != nil {
+		t.Fatalf("untouched: %v %v", ok, err)
+	}
+	n := 0
+	leaves(doc, "", nil, func(path string, v any, set func(any)) {
+		for i, other := range tampered(v) {
+			if other == v || testing.Short() && i%97 != 0 {
+				continue
+			}
+			set(other)
+			if ok, err := verify(); ok || err != nil {
+				t.Errorf("%s: %.60q instead of %.60q is accepted (%v)", path, other, v, err)
+			}
+			set(v)
+			n++
+		}
+	})
+	t.Logf("%d changes refused", n)
+}
+
+// sameText reports whether two documents have the same values, spelled alike.
+func sameText(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && fmt.Sprint(x) == fmt.Sprint(y)
+}
+
+// On the text itself: every byte that is not white space, with each of its bits flipped.
+func TestEveryChangedByteIsRefused(t *testing.T) {
+	c, r := sealed(t)
+	var b bytes.Buffer
+	if err := json.Compact(&b, text(t, r)); err != nil {
+		t.Fatal(err)
+	}
+	raw, trust := b.Bytes(), c.trust()
+	step := 7
+	if testing.Short() {
+		step = 101
+	}
+	for i := 0; i < len(raw); i += step {
+		raw[i] ^= 1 << (i % 8)
+		if _, report := receipt.VerifyText(raw, trust, nil); report.Valid() {
+			t.Errorf("byte %d changed to %q: accepted", i, raw[i])
+		}
+		raw[i] ^= 1 << (i % 8)
+	}
+}
+
+func TestMembersMustStandInTheirForm(t *testing.T) {
+	_, r := sealed(t)
+	good := string(text(t, r))
+	for name, bad := range map[string]string{
+		"unknown member":   strings.Replace(good, `"version": 1`, `"version": 1, "extra": 1`, 1),
+		"repeated member":  strings.Replace(good, `"version": 1`, `"version": 1, "version": 1`, 1),
+		"other case":       strings.Replace(good, `"version"`, `"Version"`, 1),
+		"missing member":   strings.Replace(good, `"handovers": [],`, ``, 1),
+		"null":             strings.Replace(good, `"handovers": []`, `"handovers": null`, 1),
+		"second document":  good + good,
+		"escaped spelling": strings.Replace(good, `"devnet"`, `"\u0064evnet"`, 1),
+	} {
+		if bad == good {
+			t.Fatalf("%s: nothing replaced", name)
+		}
+		if _, err := receipt.Parse([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := receipt.Parse(make([]byte, receipt.MaxReceiptBytes+1)); err == nil {
+		t.Error("oversized: accepted")
+	}
+}
+
+func TestWhatCannotBeCheckedIsNotValid(t *testing.T) {
+	_, r := sealed(t)
+	other := newChain(t)
+	other.genesis.Name = "testnet"
+	report := receipt.Verify(r, other.trust(), nil)
+	if report.Valid() || report.Steps[0].Status != receipt.Failed {
+		t.Errorf("receipt of another chain: %+v", report.Steps)
+	}
+	for _, s := range report.Steps[1:] {
+		if s.Status == receipt.OK {
+			t.Errorf("%s is ok after the receipt could not be read", s.Name)
+		}
+	}
+	if (&receipt.Report{}).Valid() {
+		t.Error("an empty report is valid")
+	}
+}
+
+func TestTrustFileOfOtherValidatorsRefuses(t *testing.T) {
+	c, r := sealed(t)
+	trust := c.trust()
+	trust.Validators[3].Weight = 7
+	if receipt.Verify(r, trust, nil).Valid() {
+		t.Error("accepted under another validator set")
+	}
+	trust = c.trust()
+	trust.Checkpoint.Epoch = 1
+	if receipt.Verify(r, trust, nil).Valid() {
+		t.Error("accepted under another epoch")
+	}
+	trust = c.trust()
+	trust.Checkpoint.Height = 1
+	if receipt.Verify(r, trust, nil).Valid() {
+		t.Error("accepted against its checkpoint")
+	}
+}
+
+func TestOutputsAtHandMustBeTheSealedOnes(t *testing.T) {
+	c, r := sealed(t)
+	r.Outputs = []receipt.Archived{}
+	if rep := receipt.Verify(r, c.trust(), nil); !rep.Valid() || rep.Steps[3].Status != receipt.NotChecked {
+		t.Errorf("without outputs: %+v", rep.Steps[3])
+	}
+	for name, outputs := range map[string]map[string][]byte{
+		"changed": {"stdout": []byte("4\n")}, "unknown": {"other": {}}, "longer": {"stderr": {0}},
+	} {
+		if receipt.Verify(r, c.trust(), outputs).Valid() {
+			t.Errorf("%s output: accepted", name)
+		}
+	}
+}
+
+func TestInclusionLeadsToTheRootForEveryShape(t *testing.T) {
+	for n := 1; n <= 17; n++ {
+		var events [][]byte
+		for i := range n {
+			events = append(events, []byte{byte(i)})
+		}
+		for i := range n {
+			in := receipt.NewInclusion(events, i)
+			if got := receipt.RootOf(&in); got != merkle.Root(events) {
+				t.Errorf("event %d of %d: proof leads elsewhere", i, n)
+			}
+		}
+	}
+}
+
+func FuzzParseReceipt(f *testing.F) {
+	c, r := sealed(f)
+	trust := c.trust()
+	f.Add(text(f, r))
+	f.Add([]byte(`{"version":1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := receipt.Parse(b); err == nil {
+			receipt.Verify(r, trust, nil)
+			text(t, r)
+		}
+	})
+}
+
+func FuzzParseTrust(f *testing.F) {
+	f.Add(text(f, newChain(f).trust()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if tr, err := receipt.ParseTrust(b); err == nil {
+			if again, err := receipt.ParseTrust(text(t, tr)); err != nil || again.Chain != tr.Chain {
+				t.Errorf("does not come back: %v", err)
+			}
+		}
+	})
+}
