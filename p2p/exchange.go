@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,8 @@ const (
 	blobRequestSize = digest.Size + 8
 	blobHeaderSize  = 1 + 8
 	blobServes      = 32 // blobs served at once
-	blobServesPeer  = 4  // of them to one peer
+	blobServesPeer  = 8  // of them to one peer
+	blobTurns       = 50 // rounds over the providers while one of them is busy: about 7 s
 	blobStall       = 20 * time.Second
 )
 
@@ -39,6 +41,8 @@ const (
 
 // ErrNoProvider means that no peer asked gave the blob; the text says who was tried and what each answered.
 var ErrNoProvider = errors.New("no peer gave the blob")
+
+var errBlobBusy = errors.New("is busy")
 
 // Exchange serves the blobs of a store to other peers and fetches theirs.
 type Exchange struct {
@@ -115,9 +119,12 @@ func (x *Exchange) fetch(ctx context.Context, d digest.Digest, bytes uint64, fro
 	}
 	defer part.Suspend()
 	var tried []string
-	// A wrong blob may be one peer's lie on top of another's truth, so each peer gets a second turn after a restart.
-	for turn := range 2 {
-		mixed := false
+	// A wrong blob may be one peer's lie on top of another's truth, so after a restart each peer gets another turn; and
+	// so do all when one was only busy.
+	restarted := false
+	for turn := range blobTurns {
+		mixed, busy := false, false
+		tried = tried[:0]
 		for _, k := range from {
 			if k == x.p.self {
 				continue
@@ -144,13 +151,24 @@ func (x *Exchange) fetch(ctx context.Context, d digest.Digest, bytes uint64, fro
 				if fresh { // every byte was this peer's
 					x.p.penalise(PeerID(k), PenaltyMajor, "wrong bytes for blob "+d.Short())
 				} else {
-					mixed = true
+					mixed = !restarted
+					restarted = true
 				}
+			case errors.Is(err, errBlobBusy):
+				busy = true
 			}
 			x.p.log.Debug("blob fetch", "blob", d, "peer", k.Short(), "error", err)
 			tried = append(tried, fmt.Sprintf("%s (%v)", PeerID(k), err))
 		}
-		if turn == 0 && !mixed {
+		if busy && turn < blobTurns-1 {
+			wait := time.NewTimer(50*time.Millisecond + rand.N(200*time.Millisecond))
+			select {
+			case <-wait.C:
+			case <-ctx.Done():
+				wait.Stop()
+				return fmt.Errorf("fetch blob %s: %w", d, ctx.Err())
+			}
+		} else if !mixed {
 			break
 		}
 	}
@@ -189,7 +207,7 @@ func (x *Exchange) pull(ctx context.Context, part *blob.Partial, d digest.Digest
 	case blobAbsent:
 		return errors.New("does not have it")
 	case blobBusy:
-		return errors.New("is busy")
+		return errBlobBusy
 	default:
 		x.p.penalise(id, PenaltyMajor, "garbage on "+blobProto)
 		return fmt.Errorf("answers with an unknown status %d", head[0])

@@ -154,3 +154,37 @@ func TestWithheldBlobLooksAbsentUntilThePolicyAllows(t *testing.T) {
 		}
 	}
 }
+
+func TestManyFetchesFromOneProviderWaitTheirTurn(t *testing.T) {
+	a, b := testHost(t, nil), testHost(t, nil)
+	connect(t, a, b)
+	bs := testStore(t, t.TempDir())
+	var want []digest.Digest
+	for i := range 3 * blobServesPeer {
+		d, err := bs.PutBytes(t.Context(), bytes.Repeat([]byte{byte(i)}, 1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, d)
+	}
+	y := NewExchange(b, bs, nil)
+	for range blobServesPeer { // every place is taken: the first answers say busy
+		if !y.begin(a.ID()) {
+			t.Fatal("no place")
+		}
+	}
+	x := NewExchange(a, testStore(t, t.TempDir()), nil)
+	var wg sync.WaitGroup
+	for _, d := range want {
+		wg.Go(func() {
+			if err := x.Fetch(t.Context(), d, 1000, []sign.PublicKey{b.Self()}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "a busy answer", func() bool { return b.Stats().Busy > 0 })
+	for range blobServesPeer {
+		y.finish(a.ID())
+	}
+	wg.Wait()
+}

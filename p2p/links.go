@@ -22,7 +22,7 @@ const (
 	linkQueueBytes   = 2 * MaxFrame
 	linkWriteTimeout = 10 * time.Second
 	linkFirstWait    = 50 * time.Millisecond
-	linkLongestWait  = 5 * time.Second
+	linkLongestWait  = 2 * time.Second
 	maxLinks         = 512
 	linkOpen         = 1 // the byte by which the reader of a link says that it reads
 )

@@ -24,7 +24,8 @@ const (
 	Accept Verdict = iota
 	// Ignore drops the message without blame: old, early, or already known.
 	Ignore
-	// Reject drops the message and scores the peer that passed it on: no honest peer does that.
+	// Reject drops the message and scores the peer that passed it on. It is for what no honest peer passes on, whatever
+	// its height and clock: an honest one that forwards fifty of these at once is kept out.
 	Reject
 )
 
