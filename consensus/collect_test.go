@@ -146,6 +146,9 @@ func TestValidatorBehindIsAnsweredWithCertificates(t *testing.T) {
 	if len(c) != 1 || out.Send[0].To != l.keys[0].Public() {
 		t.Fatal("no answer")
 	}
+	if out = l.step(r, to, nil); len(out.Send) != 0 {
+		t.Fatal("a repeated timeout was answered again")
+	}
 	in, err := l.verifier.Certificates(c[0])
 	if err != nil {
 		t.Fatal(err)

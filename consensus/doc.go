@@ -59,7 +59,7 @@
 // A QC or TC of view v leads into view v+1 whoever sent it (Jolteon, advance round). Votes and timeouts go to every
 // validator, so no leader can hide a certificate. Timeouts of a third of the weight or more in the current view make a
 // replica join without waiting for its own timer, since one of them is honest (Bracha's amplification). The timeout
-// of a validator in an earlier view is answered with the high QC and high TC.
+// of a validator in an earlier view is answered with the high QC and high TC, once in a view and timer.
 //
 // # Timers
 //

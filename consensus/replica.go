@@ -54,6 +54,7 @@ type Replica struct {
 	seen     map[View][]*Proposal    // proposals of the current view and after, to find equivocation
 	asked    map[BlockID]struct{}    // needed in this view already
 	accused  map[accusation]struct{} // reported in this view already
+	answered map[int]struct{}        // validators behind that were answered in this view, since the last timer
 	start    []QC                    // certificates of the recovery, for Start
 	out      Output
 }
@@ -73,7 +74,7 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 		safety: rec.Safety, tree: newTree(rec.Root),
 		leaders: newLeaders(v.chain, v.epoch, v.set), votes: newVotes(v), timeouts: newTimeouts(v.set),
 		seen: make(map[View][]*Proposal), asked: make(map[BlockID]struct{}),
-		accused: make(map[accusation]struct{}),
+		accused: make(map[accusation]struct{}), answered: make(map[int]struct{}),
 	}
 	if !cfg.Key.IsZero() {
 		r.self = cfg.Key.Public()

@@ -120,6 +120,7 @@ func (r *Replica) advance(v View, why EnterReason) {
 	r.timeouts.reset()
 	clear(r.asked)
 	clear(r.accused)
+	clear(r.answered)
 	for k := range r.seen {
 		if k < v {
 			delete(r.seen, k)
@@ -202,6 +203,7 @@ func (r *Replica) onTimer(view View) error {
 		return nil
 	}
 	clear(r.asked) // a fetch may have failed
+	clear(r.answered)
 	r.need(r.safety.HighQC.Data.Block, r.safety.HighQC.Data.View)
 	if err := r.tryCommit(); err != nil {
 		return err
@@ -248,7 +250,8 @@ func (r *Replica) onTimeout(t VerifiedTimeout) error {
 		}
 	}
 	if t.t.Data.View < r.view {
-		if t.index != r.index {
+		if _, done := r.answered[t.index]; !done && t.index != r.index {
+			r.answered[t.index] = struct{}{}
 			r.out.Send = append(r.out.Send, Outgoing{To: t.t.Voter, Message: r.Certificates()})
 		}
 		return nil
