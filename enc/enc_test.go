@@ -146,6 +146,17 @@ func (c *chain) refused(want int) {
 	}
 }
 
+// refusal is the last refused command of the last block.
+func (c *chain) refusal() receipt.Event {
+	for i := len(c.events) - 1; i >= 0; i-- {
+		if c.events[i].Kind == EventRefused {
+			return c.events[i]
+		}
+	}
+	c.t.Fatal("nothing was refused")
+	return receipt.Event{}
+}
+
 func testWork() receipt.Work {
 	return receipt.Work{
 		Kind: KindSQL, Engine: testEngine, Policy: testPolicy, CPUClass: "x86-64-v2", Stdin: []byte("SELECT 1"),
