@@ -1,5 +1,7 @@
 /* docklock.c: the serving half of a zygote and the walls around each job. See docklock.h for its use. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -65,8 +67,9 @@ struct dl_slot {
 #define DL_STACK 16384
 
 static struct dl_slot dl_slots[DL_MAX_JOBS];
+static int dl_self = -1; /* pidfd of the zygote */
 
-static _Noreturn void dl_fail(struct dl_page *p, const char *stage)
+static __attribute__((noreturn)) void dl_fail(struct dl_page *p, const char *stage)
 {
 	p->error = errno ? errno : EINVAL;
 	strncpy(p->stage, stage, sizeof p->stage - 1);
@@ -136,7 +139,7 @@ static void dl_limit(struct dl_page *p, int what, uint64_t soft, uint64_t hard)
 }
 
 /* dl_child is the job's process, second in its pid namespace. It does not return. */
-static _Noreturn void dl_child(struct dl_page *p, const int *fds, int nfds, int (*run)(int, char **))
+static __attribute__((noreturn)) void dl_child(struct dl_page *p, const int *fds, int nfds, int (*run)(int, char **))
 {
 	errno = 0;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -288,6 +291,9 @@ static void dl_start(int control, uint64_t id, const int *fds, int nfds, int (*r
 		if (s->child == 0 && s->page->error == 0)
 			dl_child(s->page, fds, nfds, run);
 		close(pidfd);
+		/* Back home: clone refuses a new pid namespace while children go to another than ours. */
+		if (setns(dl_self, CLONE_NEWPID) < 0)
+			_exit(124);
 	}
 	return;
 undo:
@@ -348,7 +354,8 @@ static int dl_serve(int control, int (*run)(int, char **))
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
 	int sfd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (sfd < 0)
+	dl_self = (int)syscall(SYS_pidfd_open, getpid(), 0); /* closed on exec */
+	if (sfd < 0 || dl_self < 0)
 		return 124;
 	free(malloc(1)); /* glibc draws a random number at the first allocation: let it be here */
 	fflush(NULL);
