@@ -128,6 +128,8 @@ type Mempool interface {
 	Add(tx []byte) error
 	// Reap gives transactions for a block without those that skip names by digest.Of of their bytes.
 	Reap(maxTxs, maxBytes int, skip func(digest.Digest) bool) [][]byte
+	// Has reports whether the transaction waits.
+	Has(id digest.Digest) bool
 	// Committed takes out what a block held.
 	Committed(txs [][]byte)
 	// Expire drops what is too late at nowMs.

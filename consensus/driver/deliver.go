@@ -96,7 +96,9 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		d.front.Lock()
 		checked, err := d.verifier.Vote(v)
 		d.front.Unlock()
-		if err == nil && path == Gossiped && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
+		// The replica checks votes in one batch at the quorum. Only a vote from its voter's own node may wait for that: a
+		// stranger's forgery must not take the voter's place, nor be relayed.
+		if err == nil && (path == Gossiped || d.peerOf[v.Voter] != from) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
 			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
 		}
 		it.msg = heldVote{checked, from}
@@ -163,19 +165,36 @@ func (d *Driver) ours(version uint32, chain digest.Digest) error {
 }
 
 // Submit takes a transaction from a client of this node: into the mempool, and on to the others. The error is the
-// mempool's. It is not durable: whoever must not lose it submits it again until it is committed.
+// mempool's. It is not durable: whoever must not lose it submits it again until it is committed. One that waits already
+// is sent to the validators again, and the mempool's error for duplicates returned.
 func (d *Driver) Submit(tx []byte) error {
 	if err := d.cfg.Mempool.Add(tx); err != nil {
+		if d.cfg.Mempool.Has(digest.Of(tx)) {
+			d.sendTx(tx)
+		}
 		return err
 	}
-	if err := d.cfg.Network.Gossip(KindTx, tx); err == nil {
-		d.count.gossiped.Add(1)
+	if err := d.cfg.Network.Gossip(KindTx, tx); err != nil {
+		d.sendTx(tx)
 		return nil
 	}
+	d.count.gossiped.Add(1)
+	return nil
+}
+
+// sendTx puts a transaction on the streams to the validators. Gossip does not carry the same bytes twice.
+func (d *Driver) sendTx(tx []byte) {
 	for _, to := range d.others {
 		if d.cfg.Network.Send(to, KindTx, tx) {
 			d.count.sent.Add(1)
 		}
 	}
-	return nil
+}
+
+// repeatTxs sends the transactions that wait longest to the validators again: the view has run out although there is
+// work, perhaps because nobody else knows of it.
+func (d *Driver) repeatTxs() {
+	for _, tx := range d.cfg.Mempool.Reap(32, 128<<10, nil) {
+		d.sendTx(tx)
+	}
 }

@@ -202,6 +202,7 @@ func (d *Driver) tick() error {
 		if err := d.step(consensus.TimerExpired{View: v}); err != nil {
 			return err
 		}
+		d.repeatTxs()
 		if d.pace.fails > 0 && d.pace.fails%2 == 0 {
 			d.kick(need{}) // perhaps the others are elsewhere
 		}

@@ -19,18 +19,20 @@ type pace struct {
 	deadline time.Time // of the view
 	busy     bool      // work is known, or a proposal of this view has come: the deadline is the short one
 	since    time.Time // when busy became true
+	ranOut   bool      // the timer of this view has
 	typical  time.Duration
 	early    time.Time // when a held proposal is to be looked at; zero for none
 }
 
 // enter begins a view.
 func (p *pace) enter(e *consensus.EnterView, now time.Time) {
-	if p.busy && e.Reason == consensus.EnterByQC {
+	if p.busy && !p.ranOut && e.Reason == consensus.EnterByQC {
 		// Follow what a busy view takes: a network slower than the base must not fail each view before its time.
 		took := now.Sub(p.since)
 		p.typical += (took - p.typical) / 8
 	}
 	p.view, p.entered, p.fails, p.busy = e.View, now, e.Timeouts, false
+	p.ranOut = false
 	p.deadline = now.Add(p.idle + p.timeout())
 }
 
@@ -60,6 +62,7 @@ func (p *pace) expired(now time.Time) (consensus.View, bool) {
 		return 0, false
 	}
 	p.fails++
+	p.ranOut = true
 	if !p.busy {
 		p.busy, p.since = true, now
 	}

@@ -298,7 +298,7 @@ func (w *wal) release(height consensus.Height) error {
 		return nil // nothing here yet: the last safety data stand in an older segment
 	}
 	for len(w.old) > 0 && w.old[0].height <= height {
-		if err := os.Remove(w.old[0].path); err != nil {
+		if err := os.Remove(w.old[0].path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("write-ahead log: %w", err)
 		}
 		w.old = w.old[1:]
