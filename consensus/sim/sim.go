@@ -30,6 +30,7 @@ type Config struct {
 	Crash      float64 // at each save: the node crashes before it, or between it and the sending
 	DownMs     uint64  // longest time a crashed node stays down
 	Dead       int     // the last keys that never start
+	Asleep     bool    // the last node starts only when the network becomes good, from genesis
 	TimeoutMs  uint64  // of a view after none failed
 	MinCommits uint64  // heights that every live node must gain in the good period
 }
@@ -137,7 +138,11 @@ func newWorld(seed uint64, cfg Config) (*world, error) {
 func (w *world) bad() bool { return w.now < w.cfg.BadMs }
 
 func (w *world) run() error {
-	for _, n := range w.nodes {
+	for i, n := range w.nodes {
+		if w.cfg.Asleep && i == len(w.nodes)-1 {
+			w.at(w.cfg.BadMs, n.boot)
+			continue
+		}
 		if err := n.boot(); err != nil {
 			return err
 		}

@@ -68,6 +68,13 @@ func TestOneDeadValidatorIsPassedOver(t *testing.T) {
 	runAll(t, cfg, 30)
 }
 
+func TestLateJoinerCatchesUp(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Asleep = true
+	cfg.Crash = 0
+	runAll(t, cfg, 15)
+}
+
 func TestSevenValidatorsWithTwoTwins(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Validators, cfg.Twins = 7, 2
