@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"net"
 
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -292,5 +291,37 @@ func TestHTTPOverStreamsKnowsTheCaller(t *testing.T) {
 	_ = l.Close()
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("Accept after Close: %v", err)
+	}
+}
+
+// BenchmarkLinkRoundTrip is one message there and one back.
+func BenchmarkLinkRoundTrip(b *testing.B) {
+	mk := func(seed byte) *Host {
+		p, err := New(Config{Key: sign.FromSeed(bytes.Repeat([]byte{seed}, 32)), Network: "bench", ListenAddrs: []string{"127.0.0.1"}, EnableEncryption: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = p.Close() })
+		return p
+	}
+	x, y := mk(1), mk(2)
+	back := make(chan struct{}, 1)
+	lx := x.Links("vote", LinkConfig{}, func(sign.PublicKey, []byte) { back <- struct{}{} })
+	var ly *Links
+	ly = y.Links("vote", LinkConfig{}, func(from sign.PublicKey, msg []byte) { ly.Send(from, msg) })
+	if _, err := x.Connect(b.Context(), y.Addrs()[0]); err != nil {
+		b.Fatal(err)
+	}
+	lx.Keep([]sign.PublicKey{y.Self()})
+	ly.Keep([]sign.PublicKey{x.Self()})
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for len(lx.Up()) == 0 || len(ly.Up()) == 0 {
+		<-tick.C
+	}
+	msg := make([]byte, 200)
+	for b.Loop() {
+		lx.Send(y.Self(), msg)
+		<-back
 	}
 }
