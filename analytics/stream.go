@@ -75,7 +75,6 @@ type Reader struct {
 	row     hash.Hash // over the row being read; nil between rows
 	columns []Field
 	rows    uint64
-	done    bool
 	err     error
 	nodes   int
 	budget  int64 // bytes of rows that may still be read; guards memory of callers that keep them
@@ -122,9 +121,6 @@ func (d *Reader) Next() ([]Value, error) {
 	}
 	row, err := d.next()
 	if err != nil {
-		if err == io.ErrUnexpectedEOF || err == io.EOF && !d.done {
-			err = fmt.Errorf("%w: cut short after %d rows", ErrStream, d.rows)
-		}
 		d.err = err
 	}
 	return row, err
@@ -150,7 +146,6 @@ func (d *Reader) next() ([]Value, error) {
 			}
 			return nil, fmt.Errorf("%w: bytes after the end", ErrStream)
 		}
-		d.done = true
 		return nil, io.EOF
 	case 1:
 	default:
@@ -178,7 +173,10 @@ func (d *Reader) bytes(n uint64) ([]byte, error) {
 		at := len(out)
 		out = slices.Grow(out, int(step))[:at+int(step)]
 		if _, err := io.ReadFull(d.r, out[at:]); err != nil {
-			return nil, io.ErrUnexpectedEOF
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				err = fmt.Errorf("%w: cut short after %d rows", ErrStream, d.rows)
+			}
+			return nil, err
 		}
 		n -= step
 	}
