@@ -35,15 +35,8 @@ const minuteMs = 60_000
 func (s *State) Begin(at BlockContext) ([]receipt.Event, error) {
 	s.seq = 0
 	s.sweep(at)
-	due := key(keyDeadlines)
-	var jobs []digest.Digest
-	for k := range s.m.Prefix(due) {
-		if timeOf(k, keyDeadlines) > at.TimestampMs || len(jobs) == beginDeadlines {
-			break
-		}
-		jobs = append(jobs, digest.Digest(k[len(due)+8:]))
-	}
-	for _, id := range jobs {
+	for _, k := range s.due(keyDeadlines, at.TimestampMs, beginDeadlines) {
+		id := digest.Digest(k[len(keyDeadlines)+8:])
 		j, err := s.job(id)
 		if err != nil {
 			s.corrupt(key(keyJobs, id[:]), fmt.Errorf("a deadline without its job: %w", err))
@@ -78,6 +71,18 @@ func (s *State) NextDeadline() (ms uint64, ok bool) {
 	return 0, false
 }
 
+// due collects at most limit keys under prefix whose time is not after nowMs, the earliest first.
+func (s *State) due(prefix string, nowMs uint64, limit int) [][]byte {
+	var out [][]byte
+	for k := range s.m.Prefix(key(prefix)) {
+		if timeOf(k, prefix) > nowMs || len(out) == limit {
+			break
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
 func (s *State) any(prefix []byte) bool {
 	for range s.m.Prefix(prefix) {
 		return true
@@ -92,19 +97,13 @@ func (s *State) sweepAt(ms uint64, kind byte, id []byte) {
 
 // sweep forgets what has had its time: expired commands, ended jobs, idle clients.
 func (s *State) sweep(at BlockContext) {
-	for _, e := range s.keysUnder(key(keyDedupe), beginDedupe) {
-		if timeOf(e.key, keyDedupe) > at.TimestampMs {
-			break
-		}
-		s.del(e.key)
+	for _, k := range s.due(keyDedupe, at.TimestampMs, beginDedupe) {
+		s.del(k)
 	}
-	for _, e := range s.keysUnder(key(keySweep), beginSweep) {
-		if timeOf(e.key, keySweep) > at.TimestampMs {
-			break
-		}
-		s.del(e.key)
-		id := e.key[len(keySweep)+9:]
-		switch e.key[len(keySweep)+8] {
+	for _, k := range s.due(keySweep, at.TimestampMs, beginSweep) {
+		s.del(k)
+		id := k[len(keySweep)+9:]
+		switch k[len(keySweep)+8] {
 		case sweepJob:
 			s.forget(digest.Digest(id))
 		case sweepClient:

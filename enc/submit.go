@@ -189,7 +189,7 @@ func sortedKeys(l []sign.PublicKey) []sign.PublicKey {
 	return l
 }
 
-// placement encodes as an event's body.
+// placementBody is Placement as an event's body.
 func (j *Job) placementBody() *receipt.Placement {
 	p := j.Placement()
 	return &p
