@@ -21,7 +21,7 @@ SEEDS     ?= 200
 SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
 SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h)
 SUPERVISOR   := cage/native/bin/docklock-supervisor
-WORKER_SRC   := $(wildcard analytics/worker/*)
+WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.*)
 WORKER       := build/sql-worker
 
 # Native programs, where their sources are.

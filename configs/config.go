@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/multiformats/go-multiaddr"
 
@@ -196,7 +197,7 @@ func (c *Config) Validate() error {
 
 	walls := map[string]bool{}
 	for _, w := range c.Cage.AllowMissingWalls {
-		if w == "" || len(w) > 64 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		if w == "" || len(w) > 64 || strings.ContainsFunc(w, unicode.IsControl) {
 			bad("cage.allow_missing_walls", "%.80q is no wall; bpi doctor lists their names", w)
 		}
 		walls[w] = true

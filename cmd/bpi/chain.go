@@ -1,0 +1,182 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/metanode/metanode/api"
+)
+
+func chainCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "chain",
+		Usage: "look at the chain",
+		Subcommands: []*cli.Command{
+			{Name: "status", Usage: "the chain's name and head", Action: action(chainStatus)},
+			{Name: "block", Usage: "one block with its events", ArgsUsage: "HEIGHT", Action: action(chainBlock)},
+			{Name: "validators", Usage: "the validators in force", Action: action(chainValidators)},
+			{
+				Name: "events", Usage: "the chain's events, a line each",
+				Flags: []cli.Flag{
+					&cli.Uint64Flag{Name: "from", Usage: "first block `HEIGHT`"},
+					&cli.Uint64Flag{Name: "to", Usage: "last block `HEIGHT` (default: the head)"},
+					&cli.BoolFlag{Name: "follow", Usage: "go on with new ones"},
+				},
+				Action: action(chainEvents),
+			},
+			{
+				Name: "trust", Usage: "write the trust file that receipts are verified against",
+				Description: "A trust file is worth as much as the peer it comes from: get it once, from one you believe.",
+				Action: action(func(c *cli.Context, e *env) error {
+					if err := noArguments(c); err != nil {
+						return err
+					}
+					return e.withNode(c.Context, func(n *conn) error {
+						ctx, cancel := e.bounded(c.Context, time.Minute)
+						defer cancel()
+						t, err := n.Trust(ctx)
+						if err != nil {
+							return err
+						}
+						raw, err := t.Encode()
+						if err != nil {
+							return err
+						}
+						_, err = e.out.Write(raw)
+						return err
+					})
+				}),
+			},
+		},
+	}
+}
+
+func chainStatus(c *cli.Context, e *env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Minute)
+		defer cancel()
+		s, err := n.ChainStatus(ctx)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return writeJSON(e.out, s)
+		}
+		t := newTable(e.out)
+		t.row("chain", s.Chain.Name)
+		t.row("id", s.Chain.ID)
+		t.row("protocol", s.Chain.Protocol)
+		t.row("height", s.Head.Height)
+		t.row("block", s.Head.Block)
+		t.row("time", moment(s.Head.TimeMs))
+		t.row("view", s.Head.View)
+		t.row("epoch", s.Head.Epoch)
+		return t.flush()
+	})
+}
+
+func chainBlock(c *cli.Context, e *env) error {
+	arg, err := argument(c, "height")
+	if err != nil {
+		return err
+	}
+	height, err := strconv.ParseUint(arg, 10, 64)
+	if err != nil {
+		return usageError(fmt.Errorf("height %q: want a number", arg))
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Minute)
+		defer cancel()
+		b, err := n.Block(ctx, height)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return writeJSON(e.out, b)
+		}
+		t := newTable(e.out)
+		t.row("height", b.Height)
+		t.row("id", b.ID)
+		t.row("parent", b.Parent)
+		t.row("view", b.View)
+		t.row("epoch", b.Epoch)
+		t.row("time", moment(b.TimeMs))
+		t.row("proposer", b.Proposer)
+		t.row("transactions", fmt.Sprintf("%d, %s", b.Transactions, size(uint64(b.Bytes))))
+		t.row("state root", b.StateRoot)
+		if err := t.flush(); err != nil {
+			return err
+		}
+		if len(b.Events) == 0 {
+			return nil
+		}
+		fmt.Fprintln(e.out)
+		t = newTable(e.out, "EVENT", "SUBJECT", "ACTOR", "DECISION", "REASON")
+		for _, ev := range b.Events {
+			t.row(ev.Kind, short(ev.Subject), actor(&ev), orDash(ev.Decision), orDash(ev.Reason))
+		}
+		return t.flush()
+	})
+}
+
+func actor(e *api.Event) string {
+	if e.Actor.IsZero() {
+		return "chain"
+	}
+	return e.Actor.Short()
+}
+
+func chainValidators(c *cli.Context, e *env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Minute)
+		defer cancel()
+		v, err := n.Validators(ctx)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return writeJSON(e.out, v)
+		}
+		t := newTable(e.out, "NAME", "WEIGHT", "KEY", "NODE KEY")
+		for _, x := range v.Validators {
+			t.row(orDash(x.Name), x.Weight, x.Key, x.Peer)
+		}
+		return t.flush()
+	})
+}
+
+func chainEvents(c *cli.Context, e *env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	q := api.EventQuery{From: c.Uint64("from"), To: c.Uint64("to"), Follow: c.Bool("follow")}
+	if q.To != 0 && q.To < q.From {
+		return usageError(fmt.Errorf("--from %d --to %d: the range is empty", q.From, q.To))
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, 0)
+		defer cancel()
+		err := n.Events(ctx, q, func(ev *api.Event) error {
+			if e.json {
+				return writeLine(e.out, ev)
+			}
+			_, err := fmt.Fprintf(e.out, "%d.%d  %s  %-20s %s  %s  %s %s\n", ev.Height, ev.Index, moment(ev.TimeMs), ev.Kind,
+				short(ev.Subject), actor(ev), clean(ev.Decision), clean(ev.Reason))
+			return err
+		})
+		if q.Follow && errors.Is(err, ctx.Err()) && ctx.Err() != nil {
+			return nil // Ctrl-C is how following ends
+		}
+		return err
+	})
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/p2p"
+)
+
+// apiProtocol is the name under which a node serves its API on libp2p streams.
+const apiProtocol = "api/1"
+
+// dialPeer reaches a peer's API over libp2p, with a throw-away identity and no listening address. The peer's id in addr
+// is proved in the handshake.
+func (e *env) dialPeer(ctx context.Context, addr string) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	network, err := probeNetwork(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("peer %s: %w", addr, err)
+	}
+	key, err := sign.Generate(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	host, err := p2p.New(p2p.Config{Key: key, Network: network, EnableEncryption: true, Client: true, Agent: "bpi/" + version})
+	if err != nil {
+		return nil, err
+	}
+	to, err := host.Connect(ctx, addr)
+	if err != nil {
+		host.Close()
+		return nil, fmt.Errorf("peer %w", err)
+	}
+	client := api.NewDialClient(func(ctx context.Context) (net.Conn, error) { return host.DialStream(ctx, to, apiProtocol) })
+	return &conn{Client: client, where: addr, close: func() { host.Close() }}, nil
+}
+
+// probeNetwork asks the peer which network it is on: the network's name is part of every protocol, and a stranger knows
+// only an address. The peer closes a connection to a stranger as soon as it has seen one, so the answer may be lost, and
+// the question is asked again.
+func probeNetwork(ctx context.Context, addr string) (string, error) {
+	info, err := peer.AddrInfoFromString(addr)
+	if err != nil {
+		return "", usageError(fmt.Errorf("want /ip4/HOST/tcp/PORT/p2p/ID: %w", err))
+	}
+	var last error
+	for range 5 {
+		network, err := probeOnce(ctx, *info)
+		if err == nil {
+			return network, nil
+		}
+		last = err
+		if ctx.Err() != nil || !errors.Is(err, errNoAnswer) {
+			break
+		}
+	}
+	return "", last
+}
+
+var errNoAnswer = errors.New("it closed the connection before it said which network it is on")
+
+func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery())
+	if err != nil {
+		return "", fmt.Errorf("start libp2p: %w", err)
+	}
+	defer h.Close()
+	sub, err := h.EventBus().Subscribe([]any{new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerIdentificationFailed)})
+	if err != nil {
+		return "", fmt.Errorf("start libp2p: %w", err)
+	}
+	defer sub.Close()
+	if err := h.Connect(ctx, info); err != nil {
+		if strings.Contains(err.Error(), "identify") {
+			return "", errNoAnswer
+		}
+		return "", fmt.Errorf("no connection: %w; is the node running, and is the address right?", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case x := <-sub.Out():
+			switch x := x.(type) {
+			case event.EvtPeerIdentificationFailed:
+				return "", errNoAnswer
+			case event.EvtPeerIdentificationCompleted:
+				network, ok := strings.CutPrefix(x.ProtocolVersion, "/bpci/")
+				if !ok {
+					return "", fmt.Errorf("it is no Metanode peer: it speaks %.40q", x.ProtocolVersion)
+				}
+				return network, nil
+			}
+		}
+	}
+}

@@ -1,0 +1,445 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/metanode/metanode/analytics"
+	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+func datasetCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "dataset",
+		Usage: "add data and look at it",
+		Subcommands: []*cli.Command{
+			{
+				Name: "add", Usage: "upload a file or a folder and publish it under a name", ArgsUsage: "FILE|FOLDER",
+				Description: "Returns once as many peers hold the bytes as asked for. Whoever runs a job on the data reads it:\n" +
+					"do not add what the peers of this network may not see.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "name", Usage: "`NAME` of the dataset (default: the file's)"},
+					&cli.StringFlag{Name: "format", Usage: "csv, parquet or ndjson (default: by the file's name)"},
+					&cli.StringSliceFlag{Name: "option", Usage: "of the format, as `delim=;` or header=false; may be given more than once"},
+					&cli.UintFlag{Name: "holders", Usage: "`NUMBER` of peers that are to hold the bytes (default: the network's, 3)"},
+					&cli.BoolFlag{Name: "detach", Usage: "return once it is published"},
+					&cli.BoolFlag{Name: "id-only", Usage: "write only NAME@sha256:…"},
+				},
+				Action: action(datasetAdd),
+			},
+			{Name: "list", Usage: "list datasets", Action: action(datasetList)},
+			{Name: "show", Usage: "show a dataset's schema, files and holders", ArgsUsage: "NAME[@VERSION]", Action: action(datasetShow)},
+			{
+				Name: "get", Usage: "download a dataset's files", ArgsUsage: "NAME[@VERSION]",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "to", Value: ".", Usage: "`FOLDER` to put them in"}},
+				Action: action(datasetGet),
+			},
+		},
+	}
+}
+
+// localFile is a file to be added.
+type localFile struct {
+	path string // on this machine
+	name string // in the dataset
+	stat fs.FileInfo
+	sum  digest.Digest
+}
+
+// listFiles finds the files of a dataset: one, or all below a folder but for hidden ones.
+func listFiles(root string) ([]localFile, error) {
+	info, err := os.Stat(root)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %w", err)
+	}
+	if !info.IsDir() {
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("dataset: %s is no regular file", root)
+		}
+		return []localFile{{path: root, name: filepath.Base(root), stat: info}}, nil
+	}
+	var list []localFile
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if p != root && strings.HasPrefix(d.Name(), ".") {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if d.IsDir() {
+			return nil
+		}
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is no regular file", p)
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		if len(list) == analytics.MaxFiles {
+			return fmt.Errorf("more than %d files", analytics.MaxFiles)
+		}
+		list = append(list, localFile{path: p, name: filepath.ToSlash(rel), stat: info})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dataset %s: %w", root, err)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("dataset: there are no files in %s", root)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	return list, nil
+}
+
+// upload hashes a file, and sends it if the peer lacks it. A file that changed in between is refused: its name would be
+// that of bytes nobody has.
+func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
+	if f.stat.Size() == 0 {
+		return fmt.Errorf("%s is empty", f.path)
+	}
+	in, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	h := sha256.New()
+	read, err := io.Copy(h, in)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.path, err)
+	}
+	h.Sum(f.sum[:0])
+	changed := fmt.Errorf("%s changed while it was added; add it again when nothing writes to it", f.path)
+	if read != f.stat.Size() {
+		return changed
+	}
+	if have, err := n.StatBlob(ctx, f.sum); err == nil && have == uint64(read) {
+		return nil
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read %s: %w", f.path, err)
+	}
+	sent := sha256.New()
+	_, err = n.PutBlob(ctx, f.sum, uint64(read), io.TeeReader(in, sent))
+	var now digest.Digest
+	sent.Sum(now[:0])
+	after, serr := in.Stat()
+	if serr != nil || after.Size() != f.stat.Size() || !after.ModTime().Equal(f.stat.ModTime()) {
+		return changed
+	}
+	if err != nil {
+		return fmt.Errorf("upload %s: %w", f.path, err)
+	}
+	if now != f.sum {
+		return changed
+	}
+	e.say("uploaded %s (%s)", f.name, size(uint64(read)))
+	return nil
+}
+
+func datasetAdd(c *cli.Context, e *env) error {
+	root, err := argument(c, "file or folder")
+	if err != nil {
+		return err
+	}
+	name := c.String("name")
+	if name == "" {
+		name = datasetName(root)
+	}
+	if err := analytics.CheckName(name); err != nil {
+		return usageError(fmt.Errorf("%w; give one with --name", err))
+	}
+	options := map[string]string{}
+	for _, o := range c.StringSlice("option") {
+		k, v, ok := strings.Cut(o, "=")
+		if !ok {
+			return usageError(fmt.Errorf("--option %q: want NAME=VALUE", o))
+		}
+		options[k] = v
+	}
+	files, err := listFiles(root)
+	if err != nil {
+		return err
+	}
+	key, err := e.clientKey()
+	if err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Hour)
+		defer cancel()
+		req := api.SniffRequest{Name: name, Format: c.String("format"), Options: options}
+		for i := range files {
+			if err := upload(ctx, e, n, &files[i]); err != nil {
+				return err
+			}
+			req.Files = append(req.Files, api.DatasetFile{Path: files[i].name, Digest: files[i].sum, Bytes: uint64(files[i].stat.Size())})
+		}
+		sniffed, err := n.SniffDataset(ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, w := range sniffed.Warnings {
+			e.say("warning: %s", clean(w))
+		}
+		m, err := checkManifest(&sniffed, files)
+		if err != nil {
+			return fmt.Errorf("%s proposed another dataset than the files given: %w; nothing is published", n.where, err)
+		}
+		if _, err := n.PutBlob(ctx, sniffed.Digest, uint64(len(sniffed.Manifest)), strings.NewReader(string(sniffed.Manifest))); err != nil {
+			return fmt.Errorf("upload the manifest: %w", err)
+		}
+		if err := publish(ctx, c, e, n, key, name, m, &sniffed); err != nil {
+			return err
+		}
+		ref := name + "@sha256:" + sniffed.Digest.String()
+		d, err := awaitHolders(ctx, e, n, ref, c.Bool("detach"))
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.Bool("id-only"):
+			fmt.Fprintln(e.out, ref)
+			return nil
+		case e.json:
+			return writeJSON(e.out, d)
+		}
+		t := newTable(e.out, "NAME", "VERSION", "ROWS", "SIZE", "FILES", "HOLDERS", "MANIFEST")
+		t.row(d.Name, d.Version, d.Rows, size(d.Bytes), d.Files, len(d.Holders), d.Manifest)
+		return t.flush()
+	})
+}
+
+// datasetName makes a name of a file's.
+func datasetName(root string) string {
+	base := filepath.Base(filepath.Clean(root))
+	base, _, _ = strings.Cut(base, ".")
+	return strings.ToLower(base)
+}
+
+// checkManifest compares what a peer proposes with the files that were uploaded.
+func checkManifest(s *api.SniffResult, files []localFile) (*analytics.Manifest, error) {
+	if digest.Of(s.Manifest) != s.Digest {
+		return nil, errors.New("its manifest has another digest than it says")
+	}
+	m, err := analytics.DecodeManifest(s.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Files) != len(files) {
+		return nil, fmt.Errorf("it has %d files, not %d", len(m.Files), len(files))
+	}
+	for i, f := range m.Files {
+		if f.Path != files[i].name || f.Digest != files[i].sum || f.Bytes != uint64(files[i].stat.Size()) {
+			return nil, fmt.Errorf("its file %q is none of those", f.Path)
+		}
+	}
+	return m, nil
+}
+
+func publish(ctx context.Context, c *cli.Context, e *env, n *conn, key sign.PrivateKey, name string, m *analytics.Manifest, s *api.SniffResult) error {
+	blobs := []enc.BlobRef{{Digest: s.Digest, Bytes: uint64(len(s.Manifest))}}
+	seen := map[digest.Digest]bool{s.Digest: true}
+	for _, f := range m.Files {
+		if !seen[f.Digest] {
+			seen[f.Digest] = true
+			blobs = append(blobs, enc.BlobRef{Digest: f.Digest, Bytes: f.Bytes})
+		}
+	}
+	sort.Slice(blobs, func(i, j int) bool { return blobs[i].Digest.Compare(blobs[j].Digest) < 0 })
+	chain, now, err := n.chainNow(ctx)
+	if err != nil {
+		return err
+	}
+	cmd, err := signCommand(key, chain, now, enc.KindPublishDataset, &enc.PublishDataset{
+		Name: name, Manifest: s.Digest, Blobs: blobs, Holders: uint32(c.Uint("holders")), Rows: m.Rows,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := n.order(ctx, cmd); err != nil {
+		return err
+	}
+	e.say("published %s: %d rows in %d files", name, m.Rows, len(m.Files))
+	return nil
+}
+
+// awaitHolders waits until as many peers hold the dataset as wanted, or as there are.
+func awaitHolders(ctx context.Context, e *env, n *conn, ref string, detach bool) (api.DatasetDetail, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	held := -1
+	for {
+		d, err := n.Dataset(ctx, ref)
+		if err != nil {
+			return d, err
+		}
+		if detach || len(d.Holders) >= int(d.Wanted) {
+			return d, nil
+		}
+		if len(d.Holders) != held {
+			held = len(d.Holders)
+			e.say("%d of %d peers hold it", held, d.Wanted)
+		}
+		select {
+		case <-ctx.Done():
+			return d, fail(exitTimeout, "dataset %s: %d of %d peers hold it so far; the network goes on, look again with: bpi dataset show %s", ref, held, d.Wanted, d.Name)
+		case <-tick.C:
+		}
+	}
+}
+
+func datasetList(c *cli.Context, e *env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Minute)
+		defer cancel()
+		list, err := n.Datasets(ctx)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return writeJSON(e.out, list)
+		}
+		t := newTable(e.out, "NAME", "VERSION", "ROWS", "SIZE", "FILES", "HOLDERS", "OWNER", "MANIFEST")
+		for _, d := range list {
+			t.row(d.Name, d.Version, d.Rows, size(d.Bytes), d.Files, fmt.Sprintf("%d/%d", len(d.Holders), d.Wanted), d.Owner.Short(), short(d.Manifest))
+		}
+		return t.flush()
+	})
+}
+
+func datasetShow(c *cli.Context, e *env) error {
+	ref, err := argument(c, "dataset")
+	if err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Minute)
+		defer cancel()
+		d, err := n.Dataset(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return writeJSON(e.out, d)
+		}
+		t := newTable(e.out)
+		t.row("dataset", fmt.Sprintf("%s@%d", d.Name, d.Version))
+		t.row("manifest", "sha256:"+d.Manifest.String())
+		t.row("owner", d.Owner)
+		t.row("published", fmt.Sprintf("%s, block %d", moment(d.TimeMs), d.Height))
+		t.row("content", fmt.Sprintf("%s, %d rows, %s in %d files", d.Format, d.Rows, size(d.Bytes), d.Files))
+		for i, h := range d.Holders {
+			t.row(map[bool]string{true: fmt.Sprintf("held by (%d wanted)", d.Wanted)}[i == 0], h)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(e.out)
+		t = newTable(e.out, "COLUMN", "TYPE")
+		for _, col := range d.Columns {
+			t.row(col.Name, col.Type)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(e.out)
+		t = newTable(e.out, "FILE", "SIZE", "ROWS", "SHA-256")
+		for _, f := range d.FileList {
+			t.row(f.Path, size(f.Bytes), f.Rows, f.Digest)
+		}
+		return t.flush()
+	})
+}
+
+func datasetGet(c *cli.Context, e *env) error {
+	ref, err := argument(c, "dataset")
+	if err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, time.Hour)
+		defer cancel()
+		d, err := n.Dataset(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if digest.Of(d.Encoded) != d.Manifest {
+			return fail(exitInvalid, "dataset %s: %s sent a manifest with another digest; ask another peer with --peer", ref, n.where)
+		}
+		m, err := analytics.DecodeManifest(d.Encoded)
+		if err != nil {
+			return fail(exitInvalid, "dataset %s: %w", ref, err)
+		}
+		for _, f := range m.Files { // paths were checked to be clean and relative
+			to := filepath.Join(c.String("to"), filepath.FromSlash(f.Path))
+			if err := download(ctx, n, f.Digest, f.Bytes, to); err != nil {
+				return err
+			}
+			fmt.Fprintln(e.out, to)
+		}
+		return nil
+	})
+}
+
+// download fetches a blob to a new file, which gets its name only once its bytes are verified.
+func download(ctx context.Context, n *conn, d digest.Digest, bytes uint64, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("%s is there already and is not overwritten; choose another folder with --to", to)
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	body, _, err := n.GetBlob(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	f, err := os.CreateTemp(filepath.Dir(to), ".bpi-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	h := sha256.New()
+	got, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(body, int64(bytes)+1))
+	if err != nil {
+		return fmt.Errorf("fetch %s: %w", to, err)
+	}
+	var sum digest.Digest
+	h.Sum(sum[:0])
+	if sum != d || uint64(got) != bytes {
+		return fail(exitInvalid, "fetch %s: the bytes that %s sent are not those of the manifest; ask another peer with --peer", to, n.where)
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), to)
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/metanode/metanode/configs"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/keyfile"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/p2p"
+)
+
+func initCommand() *cli.Command {
+	return &cli.Command{
+		Name: "init", Usage: "make a peer's keys and configuration in BPI_HOME",
+		Description: "With --genesis the peer joins that chain; it follows it, and validates or executes if the chain admits its\n" +
+			"keys. With --new-chain it begins a chain of its own, of one validator.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "genesis", Usage: "genesis `FILE` of the chain to join (a running peer's is at /v1/chain/genesis)"},
+			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` of a peer to join by; may be given more than once"},
+			&cli.BoolFlag{Name: "new-chain", Usage: "begin a chain of one validator"},
+			&cli.StringFlag{Name: "network", Usage: "`NAME` of the network"},
+			&cli.StringFlag{Name: "engine", Usage: "SQL engine `FILE` for --new-chain"},
+			&cli.IntFlag{Name: "listen-port", Value: 4001, Usage: "libp2p `PORT`; 0 lets the system choose"},
+			&cli.BoolFlag{Name: "print-config", Usage: "write the configuration with all its keys to standard output, and do nothing else"},
+		},
+		Action: action(initialise),
+	}
+}
+
+func initialise(c *cli.Context, e *env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	cfg := configs.Default()
+	cfg.Network = c.String("network")
+	if p := c.Int("listen-port"); p < 0 || p > 65535 {
+		return usageError(fmt.Errorf("--listen-port %d: want 0 to 65535", p))
+	}
+	cfg.P2P.ListenPort = uint16(c.Int("listen-port"))
+	cfg.P2P.Bootstrap = append(cfg.P2P.Bootstrap, c.StringSlice("bootstrap")...)
+	cfg.DataDir = "."
+	if c.Bool("print-config") {
+		_, err := e.out.Write(configs.Text(cfg))
+		return err
+	}
+	from, fresh := c.String("genesis"), c.Bool("new-chain")
+	if (from == "") == !fresh {
+		return usageError(errors.New("bpi init: want either --genesis FILE, to join a chain, or --new-chain, to begin one"))
+	}
+	if fresh && cfg.Network == "" {
+		cfg.Network = "metanode"
+	}
+	cfg.CreateChain = fresh
+	cfg.Consensus.ValidatorCount = 1
+	if err := cfg.Validate(); err != nil {
+		return usageError(err)
+	}
+	path := configPath(e.home)
+	if _, err := os.Stat(path); err == nil {
+		return fmt.Errorf("%s is there already; edit it, or choose another folder with --home", path)
+	}
+	if fresh {
+		if _, err := beginChain(e, cfg, e.home, filepath.Join(e.home, "genesis.cbor"), c.String("engine")); err != nil {
+			return err
+		}
+		engine, err := findEngine(c.String("engine"))
+		if err != nil {
+			return err
+		}
+		cfg.EngineFiles = []string{engine.path}
+	} else {
+		g, raw, err := readGenesis(from)
+		if err != nil {
+			return err
+		}
+		if cfg.Network != "" && cfg.Network != g.Name {
+			return fmt.Errorf("genesis %s begins network %q, not %q", from, g.Name, cfg.Network)
+		}
+		cfg.Network = g.Name
+		if len(cfg.P2P.Bootstrap) == 0 {
+			e.say("note: no --bootstrap was given; the peer waits to be found until one stands in %s", tilde(path))
+		}
+		if _, err := makeKeys(e.home); err != nil {
+			return err
+		}
+		if err := writeNew(filepath.Join(e.home, "genesis.cbor"), raw); err != nil {
+			return fmt.Errorf("write genesis: %w", err)
+		}
+		e.say("joins %s", g.DisplayName())
+	}
+	if err := configs.Write(path, cfg); err != nil {
+		return err
+	}
+	keys, err := makeKeys(e.home)
+	if err != nil {
+		return err
+	}
+	e.say("wrote %s", tilde(path))
+	e.say("start the peer with: bpi node start --config %s", tilde(path))
+	if e.json {
+		return writeJSON(e.out, map[string]any{"config": path, "peer": p2p.PeerID(keys.node).String(), "node": keys.node, "validator": keys.validator, "operator": keys.operator})
+	}
+	fmt.Fprintln(e.out, p2p.PeerID(keys.node))
+	return nil
+}
+
+// makeKeys loads a peer's three keys from dir/keys, and makes those that are missing.
+func makeKeys(dir string) (founder, error) {
+	var f founder
+	for role, to := range map[keyfile.Role]*sign.PublicKey{keyfile.Node: &f.node, keyfile.Validator: &f.validator, keyfile.Operator: &f.operator} {
+		key, _, err := keyfile.LoadOrCreate(filepath.Join(dir, "keys", role.FileName()), role, rand.Reader)
+		if err != nil {
+			return f, err
+		}
+		*to = key.Public()
+	}
+	return f, nil
+}
+
+// beginChain writes the genesis document of a chain of one validator, if there is none at path yet. It gives the engine
+// file that the chain names.
+func beginChain(e *env, cfg configs.Config, dataDir, path, engineFlag string) (engineFile, error) {
+	if _, err := os.Stat(path); err == nil {
+		return engineFile{}, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return engineFile{}, fmt.Errorf("look for genesis: %w", err)
+	}
+	if engineFlag == "" && len(cfg.EngineFiles) > 0 {
+		engineFlag = cfg.EngineFiles[0]
+	}
+	engine, err := findEngine(engineFlag)
+	if err != nil {
+		return engine, err
+	}
+	f, err := makeKeys(dataDir)
+	if err != nil {
+		return engine, err
+	}
+	f.name = "node1"
+	g, err := newGenesis(cfg.Network, cfg, []founder{f}, engine, time.Now())
+	if err != nil {
+		return engine, err
+	}
+	if err := writeNew(path, canon.Must(g)); err != nil {
+		return engine, fmt.Errorf("write genesis: %w", err)
+	}
+	e.say("began chain %s, of one validator, in %s", g.DisplayName(), tilde(dataDir))
+	return engine, nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/metanode/metanode/receipt"
+)
+
+func receiptCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "receipt",
+		Usage: "fetch receipts, and check them offline",
+		Subcommands: []*cli.Command{
+			{
+				Name: "get", Usage: "write a sealed job's receipt", ArgsUsage: "JOB",
+				Action: action(func(c *cli.Context, e *env) error {
+					ref, err := argument(c, "job id")
+					if err != nil {
+						return err
+					}
+					return e.withNode(c.Context, func(n *conn) error {
+						ctx, cancel := e.bounded(c.Context, time.Minute)
+						defer cancel()
+						r, err := n.Receipt(ctx, ref)
+						if err != nil {
+							return err
+						}
+						return writeReceipt(e, r)
+					})
+				}),
+			},
+			{
+				Name: "verify", Usage: "check a receipt, a line a step; needs no network with --trust", ArgsUsage: "[FILE]",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "job-id", Usage: "fetch the receipt of this `JOB`, or take the copy kept here"},
+					&cli.StringFlag{Name: "trust", Usage: "trust `FILE` (default: what was pinned on first contact with the chain)"},
+					&cli.StringSliceFlag{Name: "output", Usage: "also check this output, as `NAME=FILE`; may be given more than once"},
+				},
+				Action: action(receiptVerify),
+			},
+			{
+				Name: "export", Usage: "write a receipt for other tools", ArgsUsage: "FILE|JOB",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "format", Value: "intoto", Usage: "intoto: the DSSE envelope with its in-toto statement"}},
+				Action: action(func(c *cli.Context, e *env) error {
+					if f := c.String("format"); f != "intoto" {
+						return usageError(fmt.Errorf("--format %q: want intoto", f))
+					}
+					ref, err := argument(c, "file or job id")
+					if err != nil {
+						return err
+					}
+					r, err := loadReceipt(c.Context, e, ref)
+					if err != nil {
+						return err
+					}
+					return writeLine(e.out, r.Envelope)
+				}),
+			},
+		},
+	}
+}
+
+func writeReceipt(e *env, r *receipt.Receipt) error {
+	raw, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = e.out.Write(raw)
+	return err
+}
+
+// loadReceipt reads a receipt from a file, or fetches the job's.
+func loadReceipt(ctx context.Context, e *env, ref string) (*receipt.Receipt, error) {
+	raw, err := readBounded(ref, receipt.MaxReceiptBytes)
+	if err == nil {
+		return receipt.Parse(raw)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var r *receipt.Receipt
+	err = e.withNode(ctx, func(n *conn) error {
+		ctx, cancel := e.bounded(ctx, time.Minute)
+		defer cancel()
+		r, err = n.Receipt(ctx, ref)
+		return err
+	})
+	return r, err
+}
+
+func receiptVerify(c *cli.Context, e *env) error {
+	job := c.String("job-id")
+	if (job == "") == (c.NArg() == 0) || c.NArg() > 1 {
+		return usageError(errors.New("bpi receipt verify: want either a file or --job-id JOB"))
+	}
+	outputs := map[string][]byte{}
+	for _, o := range c.StringSlice("output") {
+		name, path, ok := strings.Cut(o, "=")
+		if !ok {
+			return usageError(fmt.Errorf("--output %q: want NAME=FILE", o))
+		}
+		raw, err := readBounded(path, 1<<30)
+		if err != nil {
+			return err
+		}
+		outputs[name] = raw
+	}
+	if job == "" {
+		raw, err := readBounded(c.Args().First(), receipt.MaxReceiptBytes)
+		if err != nil {
+			return err
+		}
+		r, err := receipt.Parse(raw)
+		if err != nil {
+			return fail(exitInvalid, "receipt %s: %w", c.Args().First(), err)
+		}
+		trust, err := e.trustFor(c.Context, c.String("trust"), r.Chain.ID, nil)
+		if err != nil {
+			return err
+		}
+		return report(e, receipt.Verify(r, trust, outputs))
+	}
+	r, n, err := e.receiptOf(c.Context, job)
+	if err != nil {
+		return err
+	}
+	if n != nil {
+		defer n.Close()
+	}
+	s, err := receipt.ParseStatement(r.Envelope.Payload)
+	if err != nil {
+		return fail(exitInvalid, "receipt of job %s: %w", job, err)
+	}
+	if !strings.HasPrefix(s.Job.String(), job) {
+		return fail(exitInvalid, "the receipt that came is of job %s, not of %s", s.Job, job)
+	}
+	trust, err := e.trustFor(c.Context, c.String("trust"), r.Chain.ID, n)
+	if err != nil {
+		return err
+	}
+	return report(e, receipt.Verify(r, trust, outputs))
+}
+
+// receiptOf fetches a job's receipt, or takes the copy that was kept when it was submitted from here.
+func (e *env) receiptOf(ctx context.Context, job string) (*receipt.Receipt, *conn, error) {
+	n, err := e.connect(ctx)
+	if err == nil {
+		fetch, cancel := e.bounded(ctx, time.Minute)
+		defer cancel()
+		var r *receipt.Receipt
+		if r, err = n.Receipt(fetch, job); err == nil {
+			return r, n, nil
+		}
+		err = n.explain(err)
+		n.Close()
+	}
+	kept, globErr := filepath.Glob(filepath.Join(e.home, "receipts", job+"*.json"))
+	if globErr != nil || len(kept) != 1 || len(job) < 4 {
+		return nil, nil, err
+	}
+	raw, readErr := readBounded(kept[0], receipt.MaxReceiptBytes)
+	if readErr != nil {
+		return nil, nil, err
+	}
+	r, parseErr := receipt.Parse(raw)
+	if parseErr != nil {
+		return nil, nil, fail(exitInvalid, "receipt %s: %w", kept[0], parseErr)
+	}
+	e.say("no peer was reached (%v); checking the copy kept in %s", err, tilde(kept[0]))
+	return r, nil, nil
+}
+
+// report writes a verification, a line a step, and ends with exit code 6 if the receipt is not valid.
+func report(e *env, rep *receipt.Report) error {
+	if e.json {
+		if err := writeJSON(e.out, map[string]any{"valid": rep.Valid(), "steps": rep.Steps}); err != nil {
+			return err
+		}
+	} else {
+		t := newTable(e.out)
+		for _, s := range rep.Steps {
+			t.row(s.Name, string(s.Status), s.Detail)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if !rep.Valid() {
+		e.say("bpi: the receipt is NOT valid")
+		return quietly(exitInvalid)
+	}
+	if rep.Statement != nil {
+		e.say("the receipt is valid: job %s", rep.Statement.Job)
+	}
+	return nil
+}
+
+// checkReceipt is an error that names the first step that does not hold.
+func checkReceipt(r *receipt.Receipt, t *receipt.TrustFile) error {
+	rep := receipt.Verify(r, t, nil)
+	if rep.Valid() {
+		return nil
+	}
+	for _, s := range rep.Steps {
+		if s.Status == receipt.Failed || s.Mandatory && s.Status != receipt.OK {
+			return fmt.Errorf("%s %s: %s", s.Name, s.Status, s.Detail)
+		}
+	}
+	return errors.New("nothing in it could be checked")
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/metanode/metanode/analytics"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/receipt"
+)
+
+// maxTableRows bounds a table for people; the other formats are whole.
+const maxTableRows = 1000
+
+func checkFormat(f string) error {
+	switch f {
+	case "", "table", "csv", "json", "ndjson":
+		return nil
+	}
+	return usageError(fmt.Errorf("--format %q: want table, csv, json or ndjson", f))
+}
+
+// output gives an output's bytes, from the receipt or from the peer, checked against the agreed digest.
+func output(ctx context.Context, n *conn, s *receipt.Statement, r *receipt.Receipt, name string) ([]byte, error) {
+	var want *receipt.Output
+	for i := range s.Outcome.Outputs {
+		if s.Outcome.Outputs[i].Name == name {
+			want = &s.Outcome.Outputs[i]
+		}
+	}
+	if want == nil {
+		return nil, fmt.Errorf("job %s has no output %q", s.Job.Short(), name)
+	}
+	var raw []byte
+	if want.Bytes > 0 {
+		found := false
+		for _, o := range r.Outputs {
+			if o.Name == name {
+				raw, found = o.Content, true
+			}
+		}
+		if !found {
+			body, _, err := n.JobOutput(ctx, s.Job.String(), name)
+			if err != nil {
+				return nil, err
+			}
+			defer body.Close()
+			if raw, err = io.ReadAll(io.LimitReader(body, int64(min(want.Bytes, 1<<40))+1)); err != nil {
+				return nil, fmt.Errorf("fetch output %q: %w", name, err)
+			}
+		}
+	}
+	if digest.Of(raw) != want.Digest {
+		return nil, fail(exitInvalid, "output %q from %s is not what the peers agreed on; ask another peer with --peer", name, n.where)
+	}
+	return raw, nil
+}
+
+// showResult writes a sealed query's rows.
+func showResult(ctx context.Context, e *env, n *conn, s *receipt.Statement, r *receipt.Receipt, format string) error {
+	if err := checkFormat(format); err != nil {
+		return err
+	}
+	if s.Outcome.ExitCode != 0 || s.Outcome.Killed != "" {
+		return programFailure(ctx, n, s, r, "")
+	}
+	stdout, err := output(ctx, n, s, r, "stdout")
+	if err != nil {
+		return err
+	}
+	result, err := analytics.Decode(bytes.NewReader(stdout), int64(max(len(stdout), 1)))
+	if err != nil {
+		return fmt.Errorf("read the result of job %s: %w", s.Job.Short(), err)
+	}
+	if e.json && format == "" {
+		raw, err := json.Marshal(result)
+		if err != nil {
+			return err
+		}
+		return writeJSON(e.out, map[string]any{
+			"job": s.Job, "chain": s.ChainID, "state": "sealed", "round": s.Round, "agreeing": len(r.Envelope.Signatures),
+			"result": json.RawMessage(raw), "ordered_digest": digest.Of(stdout),
+		})
+	}
+	switch format {
+	case "csv":
+		return result.WriteCSV(e.out)
+	case "json":
+		return writeJSON(e.out, result)
+	case "ndjson":
+		return result.WriteNDJSON(e.out)
+	}
+	return result.WriteTable(e.out, maxTableRows)
+}
+
+// programFailure is the error of a job whose program failed: that is its agreed result.
+func programFailure(ctx context.Context, n *conn, s *receipt.Statement, r *receipt.Receipt, sql string) error {
+	if s.Outcome.Killed != "" {
+		return fail(exitProgram, "the program was ended by the cage (%s), and the peers agree on that; raise the limit, or see: bpi job describe %s", s.Outcome.Killed, s.Job.Short())
+	}
+	stderr, err := output(ctx, n, s, r, "stderr")
+	if err != nil {
+		return fail(exitProgram, "the program failed with exit code %d; its message could not be fetched: %w", s.Outcome.ExitCode, err)
+	}
+	f := analytics.ParseFailure(int(s.Outcome.ExitCode), stderr)
+	if sql == "" {
+		if req, err := analytics.DecodeRequest(s.Work.Stdin); err == nil {
+			sql = req.SQL
+		}
+	}
+	return fail(exitProgram, "the query failed (%s): %s", f.Kind, f.Explain(sql))
+}
+
+// programExit is nil if the program ended well.
+func programExit(s *receipt.Statement) error {
+	if s.Outcome.ExitCode == 0 && s.Outcome.Killed == "" {
+		return nil
+	}
+	return quietly(exitProgram)
+}
