@@ -136,6 +136,7 @@ type testNode struct {
 	in     chan packet
 	cancel context.CancelFunc
 	ended  chan error
+	told   chan struct{} // one place: receives after a commit
 
 	// Crash injection: when countdown reaches zero in a send, the folder is copied to crashTo and nothing leaves any more.
 	countdown atomic.Int64
@@ -161,9 +162,9 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 	}
 }
 
-// config of node i; the first len(validators) are validators, others follow.
+// newNode makes node i: the first ones are the validators, others follow.
 func (h *hub) newNode(i int, dir string) *testNode {
-	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1)}
+	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), told: make(chan struct{}, 1)}
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
@@ -193,14 +194,20 @@ func (n *testNode) config() driver.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	level := slog.LevelError
+	level := slog.LevelError + 4 // some tests provoke errors
 	if os.Getenv("BPI_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
 	return driver.Config{
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
 		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: 256 << 10,
-		OnCommit: func(b *consensus.Block, f *consensus.Finality) { n.h.committed(n, b, f) },
+		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
+			n.h.committed(b, f)
+			select {
+			case n.told <- struct{}{}:
+			default:
+			}
+		},
 		Penalise: func(node sign.PublicKey, reason string) {
 			n.h.mu.Lock()
 			defer n.h.mu.Unlock()
@@ -270,7 +277,7 @@ func (n *testNode) end() error {
 }
 
 // committed checks agreement.
-func (h *hub) committed(n *testNode, b *consensus.Block, f *consensus.Finality) {
+func (h *hub) committed(b *consensus.Block, f *consensus.Finality) {
 	set, err := consensus.NewValidatorSet(h.genesis.Validators)
 	if err == nil {
 		err = f.Verify(h.genesis.ChainID(), set)
