@@ -49,7 +49,9 @@ type Status struct {
 	UptimeMs  uint64         `json:"uptime_ms"`
 	Addresses []string       `json:"addresses"` // multiaddrs with /p2p/
 	Chain     Chain          `json:"chain"`
-	Roles     []string       `json:"roles"` // any of "validator", "executor", "gateway"; none: a follower
+	API       string         `json:"api,omitempty"`     // TCP address of the API
+	Gateway   string         `json:"gateway,omitempty"` // TCP address of the MetaAnalytics gateway
+	Roles     []string       `json:"roles"`             // any of "validator", "executor", "gateway"; none: a follower
 	Ready     bool           `json:"ready"`
 	NotReady  []string       `json:"not_ready,omitempty"` // why not, for people
 	Head      Head           `json:"head"`

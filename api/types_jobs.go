@@ -133,6 +133,7 @@ type PlanRequest struct {
 	Seed        *digest.Digest `json:"seed,omitempty"`     // nil: derived from the query and data sets, so that equal jobs are equal
 	EpochNs     uint64         `json:"epoch_ns,omitempty"` // start of the virtual clock
 	Fresh       bool           `json:"fresh,omitempty"`    // do not look for a sealed job with the same work
+	Explain     bool           `json:"explain,omitempty"`  // answer with the engine's plan as well
 }
 
 // Plan is a checked job, ready to be signed. The client verifies what it can: that Work carries its SQL, limits and
@@ -170,7 +171,8 @@ type Dataset struct {
 	Files    int              `json:"files"`
 	Rows     uint64           `json:"rows"`
 	Wanted   uint32           `json:"holders_wanted"`
-	Holders  []sign.PublicKey `json:"holders"` // peers that attested the bytes
+	Holders  []sign.PublicKey `json:"holders"`  // peers that attested the bytes
+	Complete bool             `json:"complete"` // as many hold it as are wanted, or as there are
 }
 
 // DatasetDetail is a data set with what its manifest says.

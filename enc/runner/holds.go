@@ -1,0 +1,78 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+)
+
+// counts are read by Stats from any goroutine.
+type counts struct{ started, finished, failed, held atomic.Uint64 }
+
+// Stats are counters since the start of this process.
+type Stats struct{ Started, Finished, Failed, Held uint64 }
+
+// Stats gives the counters. Safe for concurrent use.
+func (r *Runner) Stats() Stats {
+	return Stats{r.counts.started.Load(), r.counts.finished.Load(), r.counts.failed.Load(), r.counts.held.Load()}
+}
+
+// hold fetches and pins what the chain wants this peer to hold, and attests what is complete.
+func (r *Runner) hold(ctx context.Context, v View) {
+	wanted := map[digest.Digest]bool{}
+	for _, h := range v.Holds() {
+		wanted[h.Manifest] = true
+		if h.Held || r.holds[h.Manifest] != nil {
+			continue
+		}
+		if at, ok := r.sent[holdKey(h.Manifest)]; ok && v.TimeMs() < at+r.cfg.ResendMs {
+			continue
+		}
+		r.sent[holdKey(h.Manifest)] = v.TimeMs()
+		r.fetch(ctx, h)
+	}
+	for m, cancel := range r.holds {
+		if !wanted[m] {
+			cancel()
+		}
+	}
+}
+
+func (r *Runner) fetch(ctx context.Context, h Hold) {
+	hctx, cancel := context.WithCancel(ctx)
+	r.holds[h.Manifest] = cancel
+	blobs := slices.Clone(h.Blobs)
+	slices.SortFunc(blobs, func(a, b enc.BlobRef) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	r.spawn.Go(func() {
+		var err error
+		for _, b := range blobs {
+			if err = r.cfg.Blobs.Ensure(hctx, b, "dataset/"+h.Manifest.String()); err != nil {
+				break
+			}
+		}
+		r.held <- holdResult{h.Manifest, err}
+	})
+}
+
+// holdDone attests a complete manifest; an incomplete one is tried again at a later block.
+func (r *Runner) holdDone(ctx context.Context, h holdResult) {
+	r.holds[h.manifest]()
+	delete(r.holds, h.manifest)
+	if h.err == nil {
+		r.counts.held.Add(1)
+		var b []byte
+		if b, h.err = canon.Marshal(&enc.HoldBlobs{Manifests: []digest.Digest{h.manifest}}); h.err == nil {
+			h.err = r.cfg.Command.Command(ctx, enc.KindHoldBlobs, b)
+		}
+	}
+	if h.err != nil {
+		r.cfg.Logger.Warn("data set not held yet; tried again at a later block", "manifest", h.manifest.Short(), "err", h.err)
+	}
+}
+
+func holdKey(m digest.Digest) string { return "hold/" + m.String() }

@@ -1,0 +1,349 @@
+package runner
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/receipt"
+)
+
+// Config of a Runner.
+type Config struct {
+	ChainID  digest.Digest
+	Key      sign.PrivateKey // node key
+	Dir      string          // folder of executions, this runner's alone
+	Slots    int             // executions at once; at least 1
+	ResendMs uint64          // agreed milliseconds after which an unanswered command is sent again; 0 means 3000
+	Executor Executor
+	Blobs    Blobs
+	Command  Commander
+	Logger   *slog.Logger
+}
+
+// Runner is the executing side of one peer. Make it with New, feed it with Committed, and run it with Run.
+type Runner struct {
+	cfg   Config
+	store *store
+	wake  chan struct{} // capacity 1: a newer view replaces an unread one
+
+	mu   sync.Mutex
+	next View
+
+	// Owned by Run's goroutine.
+	sent    map[string]uint64 // command key → agreed time of the last send
+	running map[digest.Digest]*execution
+	holds   map[digest.Digest]context.CancelFunc
+	done    chan *execution // finished executions
+	held    chan holdResult
+
+	slots  chan struct{}
+	spawn  sync.WaitGroup
+	kept   map[digest.Digest]uint64 // sealed and agreed: agreed time until which outputs stay pinned
+	failed map[digest.Digest]*NoResult
+	counts counts
+}
+
+// execution is one run of a job's work on this peer.
+type execution struct {
+	job    digest.Digest
+	cancel context.CancelCauseFunc
+	err    error
+	lease  uint64
+	round  uint32
+	wanted bool // still a duty; set by each reconcile
+}
+
+type holdResult struct {
+	manifest digest.Digest
+	err      error
+}
+
+// New opens the executions folder and sweeps what a crash left there.
+func New(cfg Config) (*Runner, error) {
+	if cfg.Slots < 1 {
+		return nil, fmt.Errorf("runner with %d slots: want at least 1", cfg.Slots)
+	}
+	if cfg.ResendMs == 0 {
+		cfg.ResendMs = 3000
+	}
+	s, err := openStore(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runner{
+		cfg: cfg, store: s, wake: make(chan struct{}, 1),
+		sent: map[string]uint64{}, running: map[digest.Digest]*execution{}, holds: map[digest.Digest]context.CancelFunc{},
+		done: make(chan *execution), held: make(chan holdResult), slots: make(chan struct{}, cfg.Slots),
+		kept: map[digest.Digest]uint64{}, failed: map[digest.Digest]*NoResult{},
+	}
+	for _, reason := range cfg.Blobs.Reasons("result/") {
+		if job, err := digest.Parse(strings.TrimPrefix(reason, "result/")); err == nil {
+			r.kept[job] = 0 // until when is looked up in the first view
+		}
+	}
+	return r, nil
+}
+
+// Committed shows the runner a newer committed state. It never blocks; a view that was not looked at yet is replaced.
+// Safe for concurrent use.
+func (r *Runner) Committed(v View) {
+	r.mu.Lock()
+	r.next = v
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run reconciles after every view until ctx ends, and returns when every execution has stopped.
+func (r *Runner) Run(ctx context.Context) error {
+	defer func() {
+		for _, e := range r.running {
+			e.cancel(context.Canceled)
+		}
+		for _, cancel := range r.holds {
+			cancel()
+		}
+		go func() { r.spawn.Wait(); close(r.done) }()
+		for {
+			select {
+			case _, open := <-r.done:
+				if !open {
+					return
+				}
+			case <-r.held:
+			}
+		}
+	}()
+	var last View
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+			r.mu.Lock()
+			last = r.next
+			r.mu.Unlock()
+		case e := <-r.done:
+			r.finished(e)
+		case h := <-r.held:
+			r.holdDone(ctx, h)
+		}
+		if last == nil {
+			continue
+		}
+		if err := r.reconcile(ctx, last); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Runner) finished(e *execution) {
+	delete(r.running, e.job)
+	e.cancel(nil)
+	if e.err == nil {
+		return
+	}
+	var no *NoResult
+	if !errors.As(e.err, &no) {
+		if errors.Is(e.err, ErrStopped) || errors.Is(e.err, context.Canceled) {
+			return
+		}
+		r.cfg.Logger.Error("execution failed", "job", e.job.Short(), "err", e.err)
+		no = &NoResult{Reason: enc.DeclineTrouble, Detail: clip(e.err.Error(), 256)}
+	}
+	r.failed[e.job] = no
+}
+
+// reconcile brings this peer closer to what v desires. Errors are trouble with the executions folder, which stops the
+// node.
+func (r *Runner) reconcile(ctx context.Context, v View) error {
+	for _, e := range r.running {
+		e.wanted = false
+	}
+	duties := v.Duties()
+	wanted := make(map[digest.Digest]bool, len(duties))
+	var renew []enc.ExecutionRef
+	for _, d := range duties {
+		wanted[d.Job] = true
+		if e, ok := r.running[d.Job]; ok {
+			e.wanted, e.lease, e.round = true, d.Lease, d.Round
+			renew = append(renew, enc.ExecutionRef{Job: d.Job, Round: d.Round})
+			continue
+		}
+		if err := r.perform(ctx, v, d); err != nil {
+			return err
+		}
+	}
+	r.renew(ctx, v, renew)
+	for _, e := range r.running {
+		if !e.wanted {
+			e.cancel(ErrStopped)
+		}
+	}
+	for job := range r.failed {
+		if !wanted[job] {
+			delete(r.failed, job)
+		}
+	}
+	for k, at := range r.sent {
+		if v.TimeMs() > at+10*r.cfg.ResendMs {
+			delete(r.sent, k)
+		}
+	}
+	if err := r.settle(ctx, v, wanted); err != nil {
+		return err
+	}
+	r.hold(ctx, v)
+	return nil
+}
+
+// perform acts on a duty that is not executing now.
+func (r *Runner) perform(ctx context.Context, v View, d Duty) error {
+	o, ready, err := r.store.load(d.Job)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.Act == ActWait:
+		return nil
+	case d.Act == ActCommit && !ready:
+		if no, ok := r.failed[d.Job]; ok {
+			r.send(ctx, v, "decline", d, enc.KindDecline, func() ([]byte, error) {
+				return canon.Marshal(&enc.Decline{Job: d.Job, Round: d.Round, Reason: no.Reason, Detail: clip(no.Detail, 256)})
+			})
+			return nil
+		}
+		r.start(ctx, d)
+		return nil
+	case d.Act == ActCommit:
+		r.send(ctx, v, "commit", d, enc.KindCommit, func() ([]byte, error) {
+			statement, _, err := r.statement(d, o)
+			if err != nil {
+				return nil, err
+			}
+			salt := r.salt(d.Job, d.Round)
+			h := enc.CommitHash(d.Job, d.Round, r.cfg.Key.Public(), statement.Digest(), salt)
+			return canon.Marshal(&enc.Commit{Job: d.Job, Round: d.Round, Hash: h})
+		})
+	case d.Act == ActReveal && ready:
+		r.send(ctx, v, "reveal", d, enc.KindReveal, func() ([]byte, error) {
+			statement, keyed, err := r.statement(d, o)
+			if err != nil {
+				return nil, err
+			}
+			return canon.Marshal(&enc.Reveal{
+				Job: d.Job, Round: d.Round, Outcome: o, Keyed: keyed, Salt: r.salt(d.Job, d.Round),
+				Sig: r.cfg.Key.Sign(statement.SigningBytes()),
+			})
+		})
+	case d.Act == ActReveal:
+		r.cfg.Logger.Error("nothing to reveal: the outcome is not on disk", "job", d.Job.Short(), "round", d.Round)
+	}
+	return nil
+}
+
+// send hands a command to the network unless it did so less than ResendMs of agreed time ago.
+func (r *Runner) send(ctx context.Context, v View, what string, d Duty, kind enc.Kind, payload func() ([]byte, error)) {
+	key := fmt.Sprintf("%s/%s/%d", what, d.Job, d.Round)
+	if at, ok := r.sent[key]; ok && v.TimeMs() < at+r.cfg.ResendMs {
+		return
+	}
+	b, err := payload()
+	if err == nil {
+		err = r.cfg.Command.Command(ctx, kind, b)
+	}
+	if err != nil {
+		r.cfg.Logger.Warn("command not sent; it is tried again at a later block", "kind", kind, "job", d.Job.Short(), "err", err)
+		return
+	}
+	r.sent[key] = v.TimeMs()
+}
+
+// renew keeps the leases of what is executing once a third of the time to their end is near.
+func (r *Runner) renew(ctx context.Context, v View, refs []enc.ExecutionRef) {
+	due := refs[:0]
+	for _, ref := range refs {
+		e := r.running[ref.Job]
+		if e.lease == 0 || v.TimeMs()+2*r.cfg.ResendMs < e.lease {
+			continue
+		}
+		due = append(due, ref)
+	}
+	if len(due) == 0 {
+		return
+	}
+	slices.SortFunc(due, func(a, b enc.ExecutionRef) int {
+		return cmp.Or(a.Job.Compare(b.Job), cmp.Compare(a.Round, b.Round))
+	})
+	d := Duty{Job: digest.Sum("runner/renew", canon.Must(due))}
+	r.send(ctx, v, "renew", d, enc.KindRenewLeases, func() ([]byte, error) {
+		return canon.Marshal(&enc.RenewLeases{Executions: due})
+	})
+}
+
+// salt follows from the node key, so that it survives a crash without being written, and nobody else can guess it.
+func (r *Runner) salt(job digest.Digest, round uint32) [32]byte {
+	return digest.Sum("enc/runner/salt/1", r.cfg.Key.Seed(), job[:], canon.Must(round))
+}
+
+// statement is what this peer says about a job in a round, and the digest over the output bytes keyed by both.
+func (r *Runner) statement(d Duty, o receipt.Outcome) (receipt.Statement, digest.Digest, error) {
+	k := receipt.NewKeyedHasher(d.Job, d.Round)
+	for _, out := range o.Outputs {
+		if err := r.hashOutput(k, d.Job, out); err != nil {
+			return receipt.Statement{}, digest.Digest{}, err
+		}
+	}
+	keyed, err := k.Sum()
+	if err != nil {
+		return receipt.Statement{}, digest.Digest{}, err
+	}
+	return receipt.NewStatement(r.cfg.ChainID, d.Job, d.Round, &d.Work, &o, keyed), keyed, nil
+}
+
+// hashOutput feeds one output file, checked against its digest once more: a damaged disk must not make a peer lie.
+func (r *Runner) hashOutput(k *receipt.KeyedHasher, job digest.Digest, out receipt.Output) error {
+	f, err := os.Open(filepath.Join(r.store.outputs(job), out.Name))
+	if err != nil {
+		return fmt.Errorf("read output: %w", err)
+	}
+	defer f.Close()
+	if err := k.Begin(out.Name, out.Bytes); err != nil {
+		return fmt.Errorf("output %s: %w", out.Name, err)
+	}
+	plain := sha256.New()
+	n, err := io.Copy(io.MultiWriter(k, plain), io.LimitReader(f, int64(out.Bytes)+1))
+	if err != nil {
+		return fmt.Errorf("read output %s: %w", out.Name, err)
+	}
+	if uint64(n) != out.Bytes || digest.Digest(plain.Sum(nil)) != out.Digest {
+		return fmt.Errorf("output %s of job %s is damaged on disk: its bytes are not those that were executed", out.Name, job.Short())
+	}
+	return nil
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,159 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/receipt"
+)
+
+// block is a committed block; nil and a NotFound error above the head.
+func (b *backend) block(height uint64) (driver.Committed, error) {
+	c, err := b.n.chain.Block(consensus.Height(height))
+	if errors.Is(err, driver.ErrNoBlock) {
+		return c, api.NotFound("", "block %d is not here; the head is at %d", height, b.head().Height)
+	}
+	return c, err
+}
+
+// eventsOf lists a block's events with their places.
+func (b *backend) eventsOf(ctx context.Context, height uint64) ([]api.Event, error) {
+	raw, err := b.n.ledger.events(ctx, height)
+	if err != nil || len(raw) == 0 {
+		return []api.Event{}, err
+	}
+	c, err := b.block(height)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]api.Event, 0, len(raw))
+	for i, e := range raw {
+		var ev receipt.Event
+		if err := canon.Unmarshal(e, &ev); err != nil {
+			return nil, fmt.Errorf("event %d of block %d: %w", i, height, err)
+		}
+		list = append(list, api.Event{
+			Height: height, Index: uint64(i), TimeMs: c.Block.Header.TimestampMs, Kind: ev.Kind, Actor: ev.Actor, Subject: ev.Subject,
+			Decision: ev.Decision, Reason: ev.Reason, Body: ev.Body,
+		})
+	}
+	return list, nil
+}
+
+// Block implements api.ChainReader.
+func (b *backend) Block(ctx context.Context, height uint64) (api.Block, error) {
+	c, err := b.block(height)
+	if err != nil {
+		return api.Block{}, err
+	}
+	events, err := b.eventsOf(ctx, height)
+	if err != nil {
+		return api.Block{}, err
+	}
+	h := &c.Block.Header
+	out := api.Block{
+		Height: height, ID: h.ID(), Parent: h.Parent, View: uint64(h.View), Epoch: uint64(h.Epoch), TimeMs: h.TimestampMs,
+		Proposer: h.Proposer, Transactions: len(c.Block.Txs), Bytes: len(c.Block.Encode()), StateRoot: h.StateRoot,
+		Header: canon.Must(h), Events: events,
+	}
+	if c.Finality != nil {
+		out.Finality = c.Finality.Encode()
+	}
+	return out, nil
+}
+
+// Events implements api.ChainReader.
+func (b *backend) Events(ctx context.Context, q api.EventQuery, emit func(api.Event) error) error {
+	for height := q.From; ; height++ {
+		if q.To != 0 && height > q.To {
+			return nil
+		}
+		for {
+			head, changed := b.n.ledger.watch()
+			if height <= uint64(head.header.Height) {
+				break
+			}
+			if !q.Follow {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		events, err := b.eventsOf(ctx, height)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := emit(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// WriteAudit implements api.ChainReader: the whole history between two heights, provable without this node.
+func (b *backend) WriteAudit(ctx context.Context, q api.AuditQuery, w io.Writer) error {
+	head := b.head().Height
+	to := q.To
+	if to == 0 || to > head {
+		to = head
+	}
+	if q.From > to {
+		return api.Malformed("", "audit from block %d to %d: the head is at %d", q.From, to, head)
+	}
+	if to == 0 {
+		return api.Unavailable("try again in a moment", "no block is final yet: there is nothing to prove")
+	}
+	var sink receipt.AuditSink
+	var err error
+	if q.Format == "csv" {
+		sink, err = receipt.NewAuditCSV(w)
+	} else {
+		sink, err = receipt.NewAuditWriter(w, receipt.ChainRef{ID: b.n.ledger.chain, Name: b.n.genesis.Name}, q.From, to)
+	}
+	if err != nil {
+		return err
+	}
+	err = b.eachBlock(ctx, q.From, to, func(c driver.Committed, events [][]byte) error {
+		if err := sink.Block(&c.Block.Header, events); err != nil || uint64(c.Block.Header.Height) != to {
+			return err
+		}
+		return sink.Certificate(c.Finality)
+	})
+	if err != nil {
+		return err
+	}
+	return sink.End()
+}
+
+func (b *backend) eachBlock(ctx context.Context, from, to uint64, do func(driver.Committed, [][]byte) error) error {
+	for height := from; height <= to; height++ {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c, err := b.block(height)
+		if err != nil {
+			return err
+		}
+		events, err := b.n.ledger.events(ctx, height)
+		if err != nil {
+			return err
+		}
+		if err := do(c, events); err != nil {
+			return err
+		}
+	}
+	return nil
+}

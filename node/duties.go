@@ -1,0 +1,69 @@
+package node
+
+import (
+	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/enc/runner"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// maxHoldsPerView bounds the manifests that the runner is told of at once; it is told of the next when these are held.
+const maxHoldsPerView = 256
+
+// view shows the runner one committed state as it concerns one peer. It implements runner.View.
+type view struct {
+	self sign.PublicKey
+	head *head
+}
+
+func (v view) Height() uint64 { return uint64(v.head.header.Height) }
+func (v view) TimeMs() uint64 { return v.head.header.TimestampMs }
+
+func (v view) Duties() []runner.Duty {
+	var duties []runner.Duty
+	for _, a := range v.head.state.AssignmentsOf(v.self) {
+		work, ok := v.head.state.Work(a.Job)
+		if !ok {
+			continue
+		}
+		d := runner.Duty{Job: a.Job, Round: a.Round, Act: runner.ActWait, Lease: a.LeaseMs, Work: *work}
+		switch a.Observed {
+		case enc.ObservedAssigned, enc.ObservedRunning:
+			d.Act = runner.ActCommit
+		case enc.ObservedCommitted:
+			if a.Status == enc.StatusRevealing {
+				d.Act = runner.ActReveal
+			}
+		}
+		duties = append(duties, d)
+	}
+	return duties
+}
+
+func (v view) Holds() []runner.Hold {
+	var holds []runner.Hold
+	var after digest.Digest
+	for {
+		page := v.head.state.HoldsOf(v.self, after, maxHoldsPerView)
+		for _, h := range page {
+			holds = append(holds, runner.Hold{Manifest: h.Manifest, Blobs: h.Blobs, Held: h.Held})
+		}
+		if len(page) < maxHoldsPerView || len(holds) >= 16*maxHoldsPerView {
+			return holds
+		}
+		after = page[len(page)-1].Manifest
+	}
+}
+
+func (v view) Ended(job digest.Digest) runner.End {
+	j, ok := v.head.state.Job(job)
+	if !ok {
+		return runner.End{}
+	}
+	end := runner.End{Known: true, Running: !j.Status.Final()}
+	if x := j.Execution(v.self); x != nil && j.Status == enc.StatusSealed {
+		end.Agreed = x.Observed == enc.ObservedMatched
+		end.KeepMs = j.EndedMs + v.head.state.Params().ResultTTLMs
+	}
+	return end
+}

@@ -1,0 +1,166 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	pebbleds "github.com/ipfs/go-ds-pebble"
+
+	"github.com/metanode/metanode/configs"
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/keyfile"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// maxGenesisBytes bounds the genesis file.
+const maxGenesisBytes = 4 << 20
+
+// readGenesis reads and checks the document that the chain begins with.
+func readGenesis(path string) (*consensus.Genesis, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("genesis file %s does not exist; get it from whoever runs the network, or begin one with: bpi init", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read genesis: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxGenesisBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read genesis %s: %w", path, err)
+	}
+	if len(raw) > maxGenesisBytes {
+		return nil, fmt.Errorf("read genesis %s: over %d bytes", path, maxGenesisBytes)
+	}
+	var g consensus.Genesis
+	if err := canon.Unmarshal(raw, &g); err != nil {
+		return nil, fmt.Errorf("read genesis %s: %w", path, err)
+	}
+	return &g, g.Check()
+}
+
+// loadKeys loads the keys that the role asks for, and finds out what the node is on this chain.
+func (n *Node) loadKeys(set *consensus.ValidatorSet) error {
+	dir := n.cfg.KeysDir()
+	var err error
+	if n.keys.node, err = keyfile.Load(filepath.Join(dir, keyfile.Node.FileName()), keyfile.Node); err != nil {
+		return err
+	}
+	role := n.cfg.Role
+	if role == configs.RoleAuto || role == configs.RoleValidator {
+		key, err := keyfile.Load(filepath.Join(dir, keyfile.Validator.FileName()), keyfile.Validator)
+		switch {
+		case err == nil:
+			if _, ok := set.Index(key.Public()); ok {
+				n.keys.validator, n.validator = key, true
+			} else if role == configs.RoleValidator {
+				return fmt.Errorf("role = \"validator\", but validator key %s is not in the chain's set; use role = \"auto\" or \"follower\"", key.Public().Short())
+			}
+		case errors.Is(err, os.ErrNotExist) && role == configs.RoleAuto:
+		default:
+			return err
+		}
+	}
+	_, admitted := n.admitted()
+	n.executes = admitted && (role == configs.RoleAuto || role == configs.RoleExecutor)
+	if role == configs.RoleExecutor && !admitted {
+		return fmt.Errorf("role = \"executor\", but node key %s is not admitted on this chain; use role = \"follower\"", n.keys.node.Public().Short())
+	}
+	return nil
+}
+
+// admitted is the operator under which genesis admits this node's key as an executor.
+func (n *Node) admitted() (sign.PublicKey, bool) {
+	app, err := appGenesis(n.genesis)
+	if err != nil {
+		return sign.PublicKey{}, false
+	}
+	for _, x := range app.Nodes {
+		if x.Node == n.keys.node.Public() {
+			return x.Operator, true
+		}
+	}
+	return sign.PublicKey{}, false
+}
+
+// folderLock is the hold of one process on a data folder; the kernel drops it when the process ends, however it ends.
+type folderLock struct{ f *os.File }
+
+// lockFolder takes the data folder for this process.
+func lockFolder(dir string) (*folderLock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder %s: %w", dir, err)
+	}
+	path := filepath.Join(dir, "node.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+		f.Close()
+		return nil, fmt.Errorf("data folder %s is in use by process %s; stop that node first, or give this one another data_dir", dir, orUnknown(string(holder)))
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(fmt.Sprint(os.Getpid())), 0)
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
+		}
+	}
+	return &folderLock{f}, nil
+}
+
+func (l *folderLock) release() { l.f.Close() }
+
+func orUnknown(s string) string {
+	if s = strings.TrimSpace(s); s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+// openDatabase opens the node's database with small buffers: an idle peer's memory is its users'.
+func openDatabase(dir string) (database, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make database folder: %w", err)
+	}
+	cache := pebble.NewCache(8 << 20)
+	defer cache.Unref() // the database holds its own reference
+	db, err := pebbleds.NewDatastore(dir, pebbleds.WithPebbleOpts(&pebble.Options{
+		Cache: cache, MemTableSize: 4 << 20, MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, Logger: quietPebble{},
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// quietPebble drops the database's chatter; what it cannot go on after is still fatal.
+type quietPebble struct{}
+
+func (quietPebble) Infof(string, ...any)  {}
+func (quietPebble) Errorf(string, ...any) {}
+func (quietPebble) Fatalf(format string, args ...any) {
+	panic("database: " + fmt.Sprintf(format, args...))
+}
+
+func prefixes(list []string) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, 0, len(list))
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("shared_networks: %w", err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

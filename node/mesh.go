@@ -1,0 +1,121 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/p2p"
+)
+
+// mesh carries the consensus driver's messages over BPCI: a gossip topic a kind, links between validators as the fast
+// path, and a request protocol a kind. It implements driver.Network.
+type mesh struct {
+	host   *p2p.Host
+	links  *p2p.Links
+	topics map[driver.Kind]*p2p.Topic
+	vals   []sign.PublicKey // node keys of the validators
+}
+
+// kindCode is the first byte of a link's message, so that one link carries every kind in order.
+var kindCode = map[driver.Kind]byte{
+	driver.KindTx: 1, driver.KindProposal: 2, driver.KindVote: 3, driver.KindTimeout: 4, driver.KindCertificates: 5,
+	driver.KindCommitted: 6,
+}
+
+// penaltyPoints is what one message that no honest node sends costs its sender; see p2p.Host.Penalise.
+const penaltyPoints = 20
+
+// newMesh joins the topics and serves the protocols of the network; messages come to d from then on.
+func newMesh(host *p2p.Host, set *consensus.ValidatorSet) *mesh {
+	m := &mesh{host: host, topics: map[driver.Kind]*p2p.Topic{}}
+	for _, v := range set.All() {
+		if !v.Peer.IsZero() {
+			m.vals = append(m.vals, v.Peer)
+		}
+	}
+	return m
+}
+
+// start joins the topics and opens the links. Nothing is delivered before.
+func (m *mesh) start(d *driver.Driver) error {
+	isValidator := func(k sign.PublicKey) bool { return slices.Contains(m.vals, k) }
+	kinds := make(map[byte]driver.Kind, len(kindCode))
+	for kind, code := range kindCode {
+		kinds[code] = kind
+	}
+	m.links = m.host.Links("bpi/1", p2p.LinkConfig{Allow: isValidator}, func(from sign.PublicKey, msg []byte) {
+		if len(msg) == 0 {
+			return
+		}
+		kind, ok := kinds[msg[0]]
+		if !ok || len(msg)-1 > kind.MaxBytes() {
+			m.host.Penalise(from, penaltyPoints, "a link message of no known kind, or too large")
+			return
+		}
+		d.Deliver(from, driver.Direct, kind, msg[1:])
+	})
+	for _, kind := range driver.MessageKinds() {
+		topic, err := m.host.Join(string(kind), func(from sign.PublicKey, data []byte) p2p.Verdict {
+			switch d.Deliver(from, driver.Gossiped, kind, data) {
+			case driver.Accept:
+				return p2p.Accept
+			case driver.Reject:
+				return p2p.Reject
+			}
+			return p2p.Ignore
+		}, p2p.MaxBytes(kind.MaxBytes()))
+		if err != nil {
+			return fmt.Errorf("join the network's topics: %w", err)
+		}
+		// The validator has delivered the message already; subscribing makes this node part of the topic's mesh.
+		if err := topic.Subscribe(func(sign.PublicKey, []byte) {}); err != nil {
+			return fmt.Errorf("join the network's topics: %w", err)
+		}
+		m.topics[kind] = topic
+	}
+	for _, kind := range driver.RequestKinds() {
+		limits := p2p.Limits{RequestBytes: kind.MaxBytes(), ResponseBytes: driver.MaxResponseBytes}
+		m.host.Handle("bpi/"+string(kind)+"/1", limits, func(ctx context.Context, from sign.PublicKey, req []byte) ([]byte, error) {
+			return d.Serve(ctx, from, kind, req)
+		})
+	}
+	if isValidator(m.host.Self()) {
+		m.links.Keep(m.vals)
+	}
+	return nil
+}
+
+func (m *mesh) Gossip(kind driver.Kind, msg []byte) error {
+	t := m.topics[kind]
+	if t == nil {
+		return fmt.Errorf("gossip %s: the topic is not joined", kind)
+	}
+	return t.Publish(context.Background(), msg)
+}
+
+func (m *mesh) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
+	if m.links == nil {
+		return false
+	}
+	framed := make([]byte, 1+len(msg))
+	framed[0] = kindCode[kind]
+	copy(framed[1:], msg)
+	return m.links.Send(to, framed)
+}
+
+func (m *mesh) Request(ctx context.Context, to sign.PublicKey, kind driver.Kind, req []byte) ([]byte, error) {
+	return m.host.Call(ctx, to, "bpi/"+string(kind)+"/1", req)
+}
+
+func (m *mesh) Peers() []sign.PublicKey {
+	list := m.host.Peers()
+	keys := make([]sign.PublicKey, 0, len(list))
+	for _, p := range list {
+		keys = append(keys, p.Key)
+	}
+	return keys
+}

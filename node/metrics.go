@@ -1,0 +1,55 @@
+package node
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// registerMetrics makes what /metrics shows, besides what the mesh registered itself.
+func (n *Node) registerMetrics() error {
+	var errs []error
+	add := func(kind prometheus.ValueType, name, help string, value func() float64) {
+		opts := prometheus.Opts{Namespace: "bpi", Name: name, Help: help}
+		var c prometheus.Collector
+		if kind == prometheus.CounterValue {
+			c = prometheus.NewCounterFunc(prometheus.CounterOpts(opts), value)
+		} else {
+			c = prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts), value)
+		}
+		errs = append(errs, n.registry.Register(c))
+	}
+	gauge := func(name, help string, value func() float64) { add(prometheus.GaugeValue, name, help, value) }
+	counter := func(name, help string, value func() float64) { add(prometheus.CounterValue, name, help, value) }
+
+	gauge("height", "Height of the last committed block.", func() float64 { return float64(n.driver.Stats().Height) })
+	gauge("view", "View that consensus is in.", func() float64 { return float64(n.driver.Stats().View) })
+	gauge("block_age_seconds", "Seconds since the agreed time of the last committed block.", func() float64 {
+		return float64(time.Now().UnixMilli()-int64(n.ledger.head.Load().header.TimestampMs)) / 1000
+	})
+	counter("blocks_committed_total", "Blocks committed since the start.", func() float64 { return float64(n.driver.Stats().Blocks) })
+	counter("transactions_committed_total", "Transactions committed since the start.", func() float64 { return float64(n.driver.Stats().Txs) })
+	counter("view_timeouts_total", "View timers that ran out.", func() float64 { return float64(n.driver.Stats().Timeouts) })
+	counter("consensus_messages_dropped_total", "Consensus messages that fell out of a full queue.", func() float64 { return float64(n.driver.Stats().Dropped) })
+	counter("consensus_messages_refused_total", "Consensus messages that were not acceptable.", func() float64 { return float64(n.driver.Stats().Refused) })
+	counter("wal_syncs_total", "fdatasyncs of the write-ahead log.", func() float64 { return float64(n.driver.Stats().Syncs) })
+	gauge("mempool_transactions", "Transactions that wait to be ordered.", func() float64 { return float64(n.pool.Len()) })
+	gauge("outbox_commands", "Accepted commands that are not ordered yet.", func() float64 { return float64(n.outbox.size()) })
+	counter("executions_started_total", "Executions started.", func() float64 { return float64(n.runner.Stats().Started) })
+	counter("executions_finished_total", "Executions that came to an outcome.", func() float64 { return float64(n.runner.Stats().Finished) })
+	counter("executions_failed_total", "Executions that came to none.", func() float64 { return float64(n.runner.Stats().Failed) })
+	counter("manifests_held_total", "Data set manifests fetched and attested.", func() float64 { return float64(n.runner.Stats().Held) })
+	gauge("clock_drift_seconds", "This machine's clock minus the median of its peers'.", func() float64 { return float64(n.driftMs.Load()) / 1000 })
+	gauge("blob_bytes", "Bytes of blobs on disk.", func() float64 { return float64(n.store.Usage().UsedBytes) })
+	gauge("ready", "1 when the node does its work.", func() float64 {
+		if len(n.notReady()) == 0 {
+			return 1
+		}
+		return 0
+	})
+	errs = append(errs, n.registry.Register(collectors.NewGoCollector()),
+		n.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
+	return errors.Join(errs...)
+}
