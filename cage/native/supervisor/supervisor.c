@@ -223,6 +223,9 @@ static const char *outer_walls(unsigned flags)
 		return "become the unprivileged user";
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return "bind to the supervisor's life";
+	/* The change of ids has cleared this, and without it nobody, not even we, may enter our children's namespaces. */
+	if (prctl(PR_SET_DUMPABLE, 1) < 0)
+		return "open its own namespaces";
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return "mount namespace";
 	/* By relative paths: the unprivileged user may have no way through the folders above the stage. */
