@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +23,6 @@ import (
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/driver/chainstore"
-	"github.com/metanode/metanode/consensus/mempool"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/merkle"
 	"github.com/metanode/metanode/internal/sign"
@@ -99,6 +99,80 @@ func (a *chainApp) Height() consensus.Height {
 	return a.height
 }
 
+// testPool is the plainest mempool: first in, first out, without bounds.
+type testPool struct {
+	mu    sync.Mutex // guards what follows
+	list  [][]byte
+	waits map[digest.Digest]bool
+	old   map[digest.Digest]bool // committed
+	wake  chan struct{}
+}
+
+type badTx struct{}
+
+func (badTx) Error() string { return "bad transaction" }
+func (badTx) Invalid() bool { return true }
+
+func (p *testPool) Add(tx []byte) error {
+	if bytes.HasPrefix(tx, []byte("bad")) {
+		return badTx{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := digest.Of(tx)
+	if p.waits[id] || p.old[id] {
+		return errors.New("known")
+	}
+	p.waits[id] = true
+	p.list = append(p.list, bytes.Clone(tx))
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (p *testPool) Reap(maxTxs, maxBytes int, skip func(digest.Digest) bool) (out [][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tx := range p.list {
+		if skip != nil && skip(digest.Of(tx)) {
+			continue
+		}
+		if maxBytes -= len(tx); maxBytes < 0 || len(out) == maxTxs {
+			break
+		}
+		out = append(out, tx)
+	}
+	return out
+}
+
+func (p *testPool) Committed(txs [][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tx := range txs {
+		id := digest.Of(tx)
+		delete(p.waits, id)
+		p.old[id] = true
+	}
+	p.list = slices.DeleteFunc(p.list, func(tx []byte) bool { return p.old[digest.Of(tx)] })
+}
+
+func (p *testPool) Has(id digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waits[id]
+}
+
+func (p *testPool) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.list)
+}
+
+func (p *testPool) Expire(uint64) int         { return 0 }
+func (p *testPool) NotEmpty() <-chan struct{} { return p.wake }
+
 // packet is a message on its way.
 type packet struct {
 	from sign.PublicKey
@@ -131,7 +205,7 @@ type testNode struct {
 	node   sign.PublicKey
 	dir    string
 	app    *chainApp
-	pool   *mempool.Pool
+	pool   *testPool
 	d      *driver.Driver
 	in     chan packet
 	cancel context.CancelFunc
@@ -173,16 +247,7 @@ func (h *hub) newNode(i int, dir string) *testNode {
 
 func (n *testNode) config() driver.Config {
 	t := n.h.t
-	var err error
-	n.pool, err = mempool.New(mempool.Config{RatePerClient: -1, Check: func(tx []byte) (mempool.Info, error) {
-		if bytes.HasPrefix(tx, []byte("bad")) {
-			return mempool.Info{}, errors.New("bad transaction")
-		}
-		return mempool.Info{Client: [32]byte{1}}, nil
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	n.pool = &testPool{waits: map[digest.Digest]bool{}, old: map[digest.Digest]bool{}, wake: make(chan struct{}, 1)}
 	n.h.mu.Lock()
 	ds := n.h.stateful[n.node]
 	if ds == nil {
