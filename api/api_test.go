@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -127,7 +128,7 @@ func TestBlobsTravelBothWays(t *testing.T) {
 		}
 	}
 	small, _ := serve(t, newFake(), api.Options{MaxBlobBytes: 100})
-	if _, err := small.PutBlob(ctx, testID, 101, bytes.NewReader(make([]byte, 101))); !errors.Is(err, &api.Error{Code: api.CodeTooLarge}) {
+	if _, err := small.PutBlob(ctx, testID, 4<<20, bytes.NewReader(make([]byte, 4<<20))); !errors.Is(err, &api.Error{Code: api.CodeTooLarge}) {
 		t.Errorf("oversized blob: %v", err)
 	}
 	// Bodies without a length that are shorter or longer than announced.
@@ -349,4 +350,27 @@ func TestEmptyListsAreNotNull(t *testing.T) {
 			t.Errorf("%s: %s %s %v", path, resp.Status, b, err)
 		}
 	}
+}
+
+func FuzzRequests(f *testing.F) {
+	h, err := api.NewHandler(newFake(), api.Options{RequestsPerSecond: 1e9, Burst: 1 << 30})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("/v1/sql/plan", "", "application/json", []byte(`{"sql":"SELECT 1","datasets":["users"]}`))
+	f.Add("/v1/datasets/sniff", "", "application/json", []byte(`{"files":[{"path":"a","digest":""}]}`))
+	f.Add("/v1/commands", "wait=1s", "application/cbor", []byte{0x83})
+	f.Add("/v1/../x", "from=1&from=2", "", []byte{})
+	f.Fuzz(func(t *testing.T, path, query, contentType string, body []byte) {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+			r := httptest.NewRequest(method, "/", bytes.NewReader(body))
+			r.URL.Path, r.URL.RawQuery = path, query
+			r.Header.Set("Content-Type", contentType)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code == http.StatusInternalServerError {
+				t.Errorf("%s %q?%q: %d %s", method, path, query, w.Code, w.Body)
+			}
+		}
+	})
 }

@@ -45,7 +45,8 @@ func NewDialClient(dial DialContext) *Client {
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		MaxIdleConns:    32,
 		IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 32,
-		DisableCompression: true,
+		DisableCompression:    true,
+		ExpectContinueTimeout: 2 * time.Second,
 	}
 	return &Client{base: "http://node", http: &http.Client{Transport: t}}
 }
@@ -82,6 +83,9 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	}
 	if size >= 0 {
 		req.ContentLength = size
+	}
+	if size > 64<<10 {
+		req.Header.Set("Expect", "100-continue") // a refusal must not drown in the body
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
