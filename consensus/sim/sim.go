@@ -20,7 +20,7 @@ type Config struct {
 	Validators int     // keys; at least 1
 	Twins      int     // keys 0 to Twins-1 have two nodes each; safety is owed while they are less than a third
 	BadMs      uint64  // how long the network misbehaves
-	GoodMs     uint64  // how long it is good afterwards; the chain must go on in it
+	GoodMs     uint64  // how long it may be good afterwards until the chain has gone on; the run ends when it has
 	MinMs      uint64  // shortest delay of a message
 	MaxMs      uint64  // longest, in both periods
 	Loss       float64 // a message is lost
@@ -38,8 +38,8 @@ type Config struct {
 // DefaultConfig is four validators and all kinds of trouble, then a good network.
 func DefaultConfig() Config {
 	return Config{
-		Validators: 4, BadMs: 600, GoodMs: 700, MinMs: 1, MaxMs: 10, Loss: 0.05, Repeat: 0.05, Late: 0.05,
-		Split: 0.2, Crash: 0.01, DownMs: 150, TimeoutMs: 60, MinCommits: 3,
+		Validators: 4, BadMs: 600, GoodMs: 5000, MinMs: 1, MaxMs: 10, Loss: 0.05, Repeat: 0.05, Late: 0.05,
+		Split: 0.2, Crash: 0.01, DownMs: 150, TimeoutMs: 60, MinCommits: 10,
 	}
 }
 
@@ -168,16 +168,24 @@ func (w *world) run() error {
 		if err := e.do(); err != nil {
 			return err
 		}
-	}
-	w.report.Lowest = ^consensus.Height(0)
-	for _, n := range w.nodes {
-		w.report.Height = max(w.report.Height, n.height())
-		w.report.Lowest = min(w.report.Lowest, n.height())
+		w.measure()
+		if w.now > w.cfg.BadMs && uint64(w.report.Lowest) >= uint64(before)+w.cfg.MinCommits {
+			return nil
+		}
 	}
 	if uint64(w.report.Lowest) < uint64(before)+w.cfg.MinCommits {
 		return fmt.Errorf("%w: lowest height %d, %d when the network became good", ErrStuck, w.report.Lowest, before)
 	}
 	return nil
+}
+
+// measure notes the highest and the lowest node.
+func (w *world) measure() {
+	w.report.Lowest = ^consensus.Height(0)
+	for _, n := range w.nodes {
+		w.report.Height = max(w.report.Height, n.height())
+		w.report.Lowest = min(w.report.Lowest, n.height())
+	}
 }
 
 // split divides the nodes at random for a while.

@@ -78,14 +78,14 @@ func TestLateJoinerCatchesUp(t *testing.T) {
 func TestSevenValidatorsWithTwoTwins(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Validators, cfg.Twins = 7, 2
-	cfg.BadMs, cfg.GoodMs = 400, 700
+	cfg.BadMs = 400
 	runAll(t, cfg, 15)
 }
 
 func TestOneValidatorAloneMakesAChain(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Validators = 1
-	cfg.BadMs, cfg.GoodMs, cfg.DownMs = 200, 200, 50
+	cfg.BadMs, cfg.DownMs = 200, 50
 	runAll(t, cfg, 20)
 }
 
