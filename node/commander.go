@@ -69,6 +69,7 @@ func checkTx(chain digest.Digest, l *ledger) func(tx []byte) (mempool.Info, erro
 		if err := enc.CheckCommand(cmd, chain, l.nowMs()); err != nil {
 			return mempool.Info{}, err
 		}
+		l.checked.put(tx, cmd)
 		_, isNode := l.head.Load().state.Node(cmd.Signer)
 		return mempool.Info{Client: cmd.Signer, ExpiresMs: cmd.Body.ExpiresMs, Priority: isNode}, nil
 	}

@@ -25,6 +25,7 @@ type ledger struct {
 	chain       digest.Digest
 	genesisRoot digest.Digest // of the state at height 0
 	db          datastore.Batching
+	checked     checkedCommands
 
 	mu    sync.Mutex
 	forks map[consensus.BlockID]*executed
@@ -117,7 +118,7 @@ func (l *ledger) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution
 	e.add(events)
 	for _, tx := range txs {
 		from := uint32(len(e.events))
-		id, events, err := apply(e.state, ctx, tx)
+		id, events, err := l.apply(e.state, ctx, tx)
 		if err != nil {
 			return driver.Execution{}, fmt.Errorf("execute block %d: %w", at.Height, err)
 		}
@@ -128,8 +129,8 @@ func (l *ledger) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution
 }
 
 // apply executes one transaction and names it: by its command id, or by its bytes if it is no command.
-func apply(s *enc.State, at enc.BlockContext, tx []byte) (digest.Digest, []receipt.Event, error) {
-	cmd, err := enc.DecodeCommand(tx)
+func (l *ledger) apply(s *enc.State, at enc.BlockContext, tx []byte) (digest.Digest, []receipt.Event, error) {
+	cmd, err := l.checked.command(tx)
 	if err != nil {
 		events, err := s.ApplyTx(at, tx)
 		return digest.Of(tx), events, err
