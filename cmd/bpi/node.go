@@ -17,6 +17,7 @@ func nodeCommand() *cli.Command {
 		Name:  "node",
 		Usage: "run a peer, and look after it",
 		Subcommands: []*cli.Command{
+			startCommand(),
 			{Name: "status", Usage: "what the node does, and what keeps it from doing more", Action: action(nodeStatus)},
 			{Name: "peers", Usage: "the peers that the node knows", Action: action(listPeers)},
 			{
