@@ -66,7 +66,7 @@ type Input struct {
 type Limits struct {
 	_           struct{} `cbor:",toarray"`
 	MemoryBytes uint64   // address space; allocating past it fails inside the program. Also what /tmp may hold
-	OutputBytes uint64   // stdout, stderr and files in /out together; no one file, in /tmp either, grows past it
+	OutputBytes uint64   // stdout, stderr and files in /out together; no file at all grows past this or MemoryBytes, the larger
 	Files       uint32   // open file descriptors
 	Processes   uint32   // a sealed program is one process, whatever this is
 	CPUMs       uint64   // processor time in ms, rounded up to whole seconds

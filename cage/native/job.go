@@ -94,7 +94,9 @@ func encodeJob(s *cage.Spec, filter []byte, flags uint32) []byte {
 	b = le.AppendUint32(b, uint32(len(s.Argv)))
 	b = le.AppendUint32(b, uint32(len(env)))
 	b = le.AppendUint64(b, s.Limits.MemoryBytes)
-	b = le.AppendUint64(b, s.Limits.OutputBytes)
+	// The largest file. Scratch files in /tmp may need more than outputs do; what is too much output is judged, and cut,
+	// when the program has ended.
+	b = le.AppendUint64(b, max(s.Limits.OutputBytes, s.Limits.MemoryBytes))
 	b = le.AppendUint64(b, (s.Limits.CPUMs+999)/1000)
 	b = le.AppendUint32(b, s.Limits.Files)
 	b = le.AppendUint32(b, uint32(len(filter)/8))
