@@ -290,7 +290,7 @@ func (c *Cage) SlotCount() int {
 	return c.Slots
 }
 
-// KeysDir, ChainDir and LogDir are where a node keeps its keys, its data and its logs, below DataDir.
+// KeysDir is the folder of the node's keys.
 func (c *Config) KeysDir() string { return filepath.Join(c.DataDir, "keys") }
 
 // ChainDir is the folder of the databases.

@@ -64,8 +64,8 @@ func Parse(raw []byte) (Config, error) {
 		}
 		return Config{}, err
 	}
-	for _, k := range md.Undecoded() {
-		key := k.String()
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		key := unknown[0].String()
 		where := ""
 		if line := lineOf(string(raw), key); line > 0 {
 			where = fmt.Sprintf("line %d: ", line)
