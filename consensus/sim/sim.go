@@ -72,7 +72,6 @@ type world struct {
 	verifier *consensus.Verifier // shared, so that each signature is checked once in a run
 	nodes    []*node
 	side     []int // which side of the split a node is on; nil when whole
-	healed   uint64
 	chain    map[consensus.Height]consensus.BlockID // what anyone committed
 	signed   map[promise]digest.Digest              // what honest keys signed
 	report   Report
