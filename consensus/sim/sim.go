@@ -71,7 +71,7 @@ type world struct {
 	root     *consensus.Block
 	verifier *consensus.Verifier // shared, so that each signature is checked once in a run
 	nodes    []*node
-	side     []int // which side of the split a node is on; nil when whole
+	side     []int                                  // which side of the split a node is on; nil when whole
 	chain    map[consensus.Height]consensus.BlockID // what anyone committed
 	signed   map[promise]digest.Digest              // what honest keys signed
 	report   Report
