@@ -45,6 +45,7 @@ type head struct {
 
 // executed is a block's execution that may still be thrown away.
 type executed struct {
+	parent consensus.BlockID
 	state  *enc.State
 	events [][]byte
 	spans  []span
@@ -110,7 +111,7 @@ func (l *ledger) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution
 		return driver.Execution{}, fmt.Errorf("execute block %d: the state after its parent %s is not at hand", at.Height, at.Parent.Short())
 	}
 	ctx := enc.BlockContext{Height: uint64(at.Height), TimestampMs: at.TimestampMs, Parent: at.Parent}
-	e := &executed{state: parent.state.Fork()}
+	e := &executed{parent: at.Parent, state: parent.state.Fork()}
 	events, err := e.state.Begin(ctx)
 	if err != nil {
 		return driver.Execution{}, fmt.Errorf("begin block %d: %w", at.Height, err)
@@ -161,12 +162,25 @@ func (l *ledger) Drop(id consensus.BlockID) {
 	}
 }
 
-// HasWork reports whether the state after a block wants further blocks without any new transaction.
+// HasWork reports whether the chain should go on at once although no transaction waits: the state wants another block,
+// or something happened in a block that is not final yet, and only further blocks make it so.
 func (l *ledger) HasWork(id consensus.BlockID, nowMs uint64) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	e := l.forks[id]
-	l.mu.Unlock()
-	return e != nil && e.state.HasWork(nowMs)
+	if e == nil {
+		return false
+	}
+	if e.state.HasWork(nowMs) {
+		return true
+	}
+	for at := id; at != l.tip && e != nil; e = l.forks[at] {
+		if len(e.events) > 0 {
+			return true
+		}
+		at = e.parent
+	}
+	return false
 }
 
 // Commit makes the effects of the next block durable, in the order and by the journal of the store (the chain store in
