@@ -9,7 +9,6 @@ import (
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/mempool"
 	"github.com/metanode/metanode/enc"
-	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -48,15 +47,6 @@ func (c *commander) sign(key sign.PrivateKey, kind enc.Kind, payload []byte, lif
 	}
 	cmd := body.Sign(key)
 	return cmd.Encode(), cmd.ID(), nil
-}
-
-// submit encodes, signs and sends one payload.
-func (c *commander) submit(ctx context.Context, kind enc.Kind, payload any) error {
-	b, err := canon.Marshal(payload)
-	if err != nil {
-		return err
-	}
-	return c.Command(ctx, kind, b)
 }
 
 // checkTx is the mempool's check: form, signature, chain and expiry; node keys that genesis admits have their own lane.

@@ -138,6 +138,9 @@ func (n *Node) openStorage() error {
 	if n.store, err = blob.Open(filepath.Join(n.cfg.ChainDir(), "blobs"), n.cfg.Storage.BlobQuotaBytes); err != nil {
 		return err
 	}
+	if err := n.loadEngines(ctx); err != nil {
+		return err
+	}
 	n.chain, err = chainstore.Open(n.db)
 	return err
 }
@@ -221,9 +224,6 @@ func (n *Node) committed(*consensus.Block, *consensus.Finality) {
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	if err := n.mesh.start(n.driver); err != nil {
-		return err
-	}
-	if err := n.loadEngines(ctx); err != nil {
 		return err
 	}
 	n.runner.Committed(view{self: n.keys.node.Public(), head: n.ledger.head.Load()})

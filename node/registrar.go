@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/metanode/metanode/analytics"
 	"github.com/metanode/metanode/cage"
 	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 )
 
@@ -25,6 +27,9 @@ type registrar struct {
 
 // registerEvery is how long an unanswered registration waits before it is sent again.
 const registerEvery = 3 * time.Second
+
+// engineEvery is how long a failed fetch of the engine waits before the next.
+const engineEvery = 200 * time.Millisecond
 
 func newRegistrar(n *Node) *registrar { return &registrar{n: n, changed: make(chan struct{}, 1)} }
 
@@ -76,35 +81,43 @@ func (r *registrar) run(ctx context.Context) error {
 		return nil
 	}
 	var sent time.Time
+	var last []byte
 	for {
-		r.fetchEngine(ctx)
-		if !r.registered() && time.Since(sent) >= registerEvery {
-			if err := r.n.command.submit(ctx, enc.KindRegisterNode, r.wanted()); err != nil {
+		pause := registerEvery
+		if !r.fetchEngine(ctx) {
+			pause = engineEvery
+		}
+		want := r.wanted()
+		now := canon.Must(&want)
+		if !r.registered() && (!bytes.Equal(now, last) || time.Since(sent) >= registerEvery) {
+			if err := r.n.command.Command(ctx, enc.KindRegisterNode, now); err != nil {
 				r.n.log.Warn("registration not sent; tried again", "err", err)
 			}
-			sent = time.Now()
+			sent, last = time.Now(), now
 		}
 		_, changed := r.n.ledger.watch()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.changed:
-			sent = time.Time{}
 		case <-changed:
-		case <-time.After(registerEvery):
+		case <-time.After(pause):
 		}
 	}
 }
 
-// fetchEngine makes the engine in force present. It needs peers, so it fails now and then in the first moments.
-func (r *registrar) fetchEngine(ctx context.Context) {
+// fetchEngine makes the engine in force present, and reports whether there is nothing left to fetch. It needs peers, so
+// it fails now and then in the first moments.
+func (r *registrar) fetchEngine(ctx context.Context) bool {
 	engine, size, ok := r.n.ledger.head.Load().state.Engine(enc.KindSQL)
 	if !ok || r.n.missing != "" || r.n.store.Has(engine) {
-		return
+		return true
 	}
-	if err := r.n.blobs.Ensure(ctx, enc.BlobRef{Digest: engine, Bytes: size}, enginePin); err != nil && ctx.Err() == nil {
+	err := r.n.blobs.Ensure(ctx, enc.BlobRef{Digest: engine, Bytes: size}, enginePin)
+	if err != nil && ctx.Err() == nil {
 		r.n.log.Info("the engine is not here yet; fetching goes on", "engine", engine.Short(), "err", err)
 	}
+	return err == nil
 }
 
 // loadEngines takes the engine files that the configuration names into the blob store.
