@@ -19,9 +19,9 @@ FUZZTOTAL ?= 240s
 SEEDS     ?= 200
 
 SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
-SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h)
+SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h cage/native/zygote/*.[ch])
 SUPERVISOR   := cage/native/bin/docklock-supervisor
-WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.*)
+WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.* cage/native/zygote/*.[ch])
 WORKER       := build/sql-worker
 
 # Native programs, where their sources are.

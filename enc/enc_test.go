@@ -21,7 +21,6 @@ type chain struct {
 	nonce  uint64
 	events []receipt.Event // of the last block
 	log    []receipt.Event // of all blocks
-	strict bool            // every block also goes through a fork and a reload
 }
 
 var (

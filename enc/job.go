@@ -1,7 +1,6 @@
 package enc
 
 import (
-	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/receipt"
@@ -180,12 +179,4 @@ type Assignment struct {
 	Memory     uint64
 	WallMs     uint64
 	Hash       digest.Digest // the commit that the chain holds for this round, if any
-}
-
-func decodeJob(b []byte) (*Job, error) {
-	var j Job
-	if err := canon.Unmarshal(b, &j); err != nil {
-		return nil, err
-	}
-	return &j, nil
 }
