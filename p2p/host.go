@@ -16,7 +16,6 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
@@ -50,11 +49,12 @@ type Host struct {
 	end   context.CancelFunc
 	group *group
 
-	mu      sync.Mutex
-	members map[peer.ID]time.Time // connected and of this network, since when
-	links   []*Links
-	pools   map[poolKey]*pool
-	wake    chan struct{} // pokes the bootstrap loop
+	mu       sync.Mutex
+	members  map[peer.ID]time.Time // connected and of this network, since when
+	visitors int                   // strangers in their moment of grace
+	links    []*Links
+	pools    map[poolKey]*pool
+	wake     chan struct{} // pokes the bootstrap loop
 }
 
 // New makes a host and lets it listen; Addrs tells where. Close frees it, whether or not Run was called.
@@ -108,7 +108,7 @@ func New(cfg Config) (*Host, error) {
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.UserAgent(cfg.Agent),
-		libp2p.ProtocolVersion("/bpci/" + cfg.Network),
+		libp2p.ProtocolVersion(memberVersion(cfg.Network)),
 		libp2p.NoListenAddrs, // it listens below, once every protocol has its handler
 		libp2p.NoTransports,
 		// Every node has its own port: sharing it would let two nodes start on one and split its callers.
@@ -132,7 +132,6 @@ func New(cfg Config) (*Host, error) {
 	if p.h, err = libp2p.New(opts...); err != nil {
 		return nil, fmt.Errorf("p2p: start libp2p: %w", err)
 	}
-	p.h.SetStreamHandler(p.memberProtocol(), func(s network.Stream) { _ = s.Reset() }) // its name says it all
 	if err = p.watchPeers(); err != nil {
 		return nil, err
 	}

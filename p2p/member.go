@@ -13,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	ma "github.com/multiformats/go-multiaddr"
 
@@ -23,30 +22,68 @@ import (
 // ErrOtherNetwork means that a peer answered, and does not speak this network's protocols.
 var ErrOtherNetwork = errors.New("serves another network")
 
-// memberProtocol is what every member of the network lists in libp2p's identify exchange. It carries no data: the
-// name, which holds the network id, is the whole handshake.
-func (p *Host) memberProtocol() protocol.ID { return p.proto("member/1") }
+// A stranger may stay for a moment: long enough to learn which network this is, as a client that knows only an address
+// must. No more than maxStrangers are given that moment at once.
+const (
+	strangerGrace = 3 * time.Second
+	maxStrangers  = 64
+)
+
+// memberVersion is the protocol version that every member of the network names in libp2p's identify exchange: it holds
+// the network id, and that is the whole handshake. The list of protocols in the same message would not do: libp2p sends
+// one that it made a moment before, when the newest handlers may be missing from it.
+func memberVersion(network string) string { return "/bpci/" + network }
 
 // peerEvent runs on the one goroutine of watchPeers.
 func (p *Host) peerEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
 		_, ed := PublicKey(e.Peer)
-		if !ed || !slices.Contains(e.Protocols, p.memberProtocol()) {
+		if !ed || e.ProtocolVersion != memberVersion(p.cfg.Network) {
 			p.stats.strangers.add(1)
-			p.log.Info("closed a connection to a peer of another network", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "speaks", clip(e.ProtocolVersion, 64))
-			_ = p.h.Network().ClosePeer(e.Peer)
+			p.log.Info("closing a connection to a peer of another network", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "speaks", clip(e.ProtocolVersion, 64))
+			p.dismiss(e.Peer)
 			return
 		}
 		p.joined(e)
 	case event.EvtPeerIdentificationFailed:
 		p.stats.strangers.add(1)
-		p.log.Debug("closed a connection to a peer that does not identify itself", "peer", e.Peer, "cause", e.Reason)
-		_ = p.h.Network().ClosePeer(e.Peer)
+		p.log.Debug("closing a connection to a peer that does not identify itself", "peer", e.Peer, "cause", e.Reason)
+		p.dismiss(e.Peer)
 	case event.EvtPeerConnectednessChanged:
 		if e.Connectedness == network.NotConnected {
 			p.left(e.Peer)
 		}
+	}
+}
+
+// dismiss closes the connection to a stranger after its grace, or at once when there are many.
+func (p *Host) dismiss(id peer.ID) {
+	p.mu.Lock()
+	crowd := p.visitors >= maxStrangers
+	if !crowd {
+		p.visitors++
+	}
+	p.mu.Unlock()
+	if crowd {
+		_ = p.h.Network().ClosePeer(id)
+		return
+	}
+	stay := time.NewTimer(strangerGrace)
+	if !p.group.spawn(func() {
+		defer stay.Stop()
+		select {
+		case <-stay.C:
+		case <-p.life.Done():
+		}
+		p.mu.Lock()
+		p.visitors--
+		p.mu.Unlock()
+		if !p.isMember(id) { // it may have come again, as what it should be
+			_ = p.h.Network().ClosePeer(id)
+		}
+	}) {
+		stay.Stop()
 	}
 }
 
@@ -124,8 +161,8 @@ func (p *Host) awaitMember(ctx context.Context, id peer.ID) error {
 			return ctx.Err()
 		}
 	}
-	got, err := p.h.Peerstore().SupportsProtocols(id, p.memberProtocol())
-	if err != nil || len(got) == 0 {
+	speaks, err := p.h.Peerstore().Get(id, "ProtocolVersion") // where identify puts it
+	if err != nil || speaks != memberVersion(p.cfg.Network) {
 		return ErrOtherNetwork
 	}
 	return nil
