@@ -127,7 +127,11 @@ func (n *testnet) runWith(home string, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin(n.t), args...)
-	cmd.Env = append(os.Environ(), "BPI_HOME="+home, "BPI_API=", "BPI_PEER=")
+	address := ""
+	if home == n.home && len(n.peers) > 0 {
+		address = "unix://" + n.peers[0].Socket // whatever process that peer is now
+	}
+	cmd.Env = append(os.Environ(), "BPI_HOME="+home, "BPI_API="+address, "BPI_PEER=")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

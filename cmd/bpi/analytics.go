@@ -35,7 +35,7 @@ func analyticsCommand() *cli.Command {
 		&cli.BoolFlag{Name: "fresh", Usage: "run again even if an equal job is sealed already"},
 	}
 	submit := append([]cli.Flag{
-		&cli.BoolFlag{Name: "detach", Usage: "return once the job is ordered"},
+		&cli.BoolFlag{Name: "detach", Usage: "return once the job is ordered, or on the peer's disk to be sent again"},
 		&cli.BoolFlag{Name: "id-only", Usage: "write only the job's id"},
 		formatFlag(),
 		&cli.StringFlag{Name: "trust", Usage: "check the receipt against this trust `FILE` (default: the chain's pinned one)"},
@@ -282,10 +282,11 @@ func analyticsSubmit(c *cli.Context, e *env) error {
 			}
 			job = enc.JobID(work.Digest(), key.Public(), s.Salt)
 			if c.Bool("detach") {
-				if _, err := n.order(ctx, cmd); err != nil {
+				queued, err := n.accept(ctx, cmd)
+				if err != nil {
 					return err
 				}
-				return sayDetached(c, e, job)
+				return sayDetached(c, e, job, queued)
 			}
 			a, err := n.SubmitCommand(ctx, cmd.Encode())
 			if err != nil {
@@ -297,22 +298,26 @@ func analyticsSubmit(c *cli.Context, e *env) error {
 			}
 		}
 		if c.Bool("detach") {
-			return sayDetached(c, e, job)
+			return sayDetached(c, e, job, false)
 		}
 		return finish(ctx, c, e, n, job, work, req.SQL)
 	})
 }
 
-func sayDetached(c *cli.Context, e *env, job digest.Digest) error {
+func sayDetached(c *cli.Context, e *env, job digest.Digest, queued bool) error {
+	state, how := "ordered", "ordered"
+	if queued {
+		state, how = "queued", "the network orders nothing at present; the peer keeps the job on its disk and sends it until it expires"
+	}
 	switch {
 	case c.Bool("id-only"):
 		fmt.Fprintln(e.out, job)
 		return nil
 	case e.json:
-		return writeJSON(e.out, map[string]any{"job": job, "state": "ordered"})
+		return writeJSON(e.out, map[string]any{"job": job, "state": state})
 	}
 	fmt.Fprintln(e.out, job)
-	e.say("ordered; wait for it with: bpi job wait %s", job.Short())
+	e.say("%s; wait for it with: bpi job wait %s", how, job.Short())
 	return nil
 }
 

@@ -51,15 +51,31 @@ func (c *conn) order(ctx context.Context, cmd enc.Command) (api.CommandStatus, e
 	if err != nil {
 		return api.CommandStatus{}, err
 	}
-	s, err := c.WaitCommand(ctx, a.ID)
+	return c.ordered(ctx, a.ID)
+}
+
+// accept sends a command and returns once it is ordered, or, on a network that orders nothing now, on the peer's disk,
+// from where it is sent until it is ordered or expires (queued).
+func (c *conn) accept(ctx context.Context, cmd enc.Command) (queued bool, err error) {
+	a, err := c.SubmitCommand(ctx, cmd.Encode())
+	if err != nil || a.State == api.CommandQueued {
+		return err == nil, err
+	}
+	_, err = c.ordered(ctx, a.ID)
+	return false, err
+}
+
+// ordered waits until an accepted command is ordered, and reports the chain's refusal as an error.
+func (c *conn) ordered(ctx context.Context, id digest.Digest) (api.CommandStatus, error) {
+	s, err := c.WaitCommand(ctx, id)
 	if err != nil {
 		if ctx.Err() != nil {
-			return s, fail(exitTimeout, "command %s is not ordered yet: %w; the peer keeps sending it until it expires", a.ID.Short(), err)
+			return s, fail(exitTimeout, "command %s is not ordered yet: %w; the peer keeps sending it until it expires", id.Short(), err)
 		}
 		return s, err
 	}
 	if s.State == api.CommandExpired {
-		return s, fail(exitTimeout, "command %s expired before it was ordered; the network may lack a quorum, see: bpi chain status", a.ID.Short())
+		return s, fail(exitTimeout, "command %s expired before it was ordered; the network may lack a quorum, see: bpi chain status", id.Short())
 	}
 	for _, ev := range s.Events {
 		if ev.Decision == "refused" {
