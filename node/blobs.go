@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
@@ -30,8 +31,14 @@ func (b *blobs) Ensure(ctx context.Context, ref enc.BlobRef, reason string) erro
 	if err := b.fetch(ctx, ref); err != nil {
 		return err
 	}
+	if strings.HasPrefix(reason, runningPrefix) && len(b.store.Pins(ref.Digest)) > 0 {
+		return nil // held anyway, for longer than an execution lasts: no need to write that down for each one
+	}
 	return b.store.Pin(ref.Digest, reason)
 }
+
+// runningPrefix begins the reasons of pins that last as long as an execution.
+const runningPrefix = "job/"
 
 // fetch makes bytes present.
 func (b *blobs) fetch(ctx context.Context, ref enc.BlobRef) error {

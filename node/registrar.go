@@ -21,6 +21,7 @@ import (
 // registrar keeps what the chain knows of this node equal to what is so: it sends RegisterNode whenever they differ.
 type registrar struct {
 	n        *Node
+	memory   uint64 // half of the machine's: for executions, if the configuration says nothing
 	draining atomic.Bool
 	changed  chan struct{} // capacity 1
 }
@@ -31,7 +32,9 @@ const registerEvery = 3 * time.Second
 // engineEvery is how long a failed fetch of the engine waits before the next.
 const engineEvery = 200 * time.Millisecond
 
-func newRegistrar(n *Node) *registrar { return &registrar{n: n, changed: make(chan struct{}, 1)} }
+func newRegistrar(n *Node) *registrar {
+	return &registrar{n: n, memory: machineMemory() / 2, changed: make(chan struct{}, 1)}
+}
 
 // drain makes the node take no more work, or take it again.
 func (r *registrar) drain(on bool) {
@@ -56,7 +59,7 @@ func (r *registrar) wanted() enc.RegisterNode {
 	}
 	reg.Slots, reg.Memory = uint32(n.cfg.Cage.SlotCount()), n.cfg.Cage.MemoryBytes
 	if reg.Memory == 0 {
-		reg.Memory = machineMemory() / 2
+		reg.Memory = r.memory
 	}
 	reg.Policies = append(reg.Policies, cage.Sealed().Digest())
 	if engine, _, ok := n.ledger.head.Load().state.Engine(enc.KindSQL); ok && n.store.Has(engine) {

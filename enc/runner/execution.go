@@ -111,6 +111,9 @@ func (r *Runner) publish(ctx context.Context, job digest.Digest) error {
 		return err
 	}
 	for _, out := range o.Outputs {
+		if out.Bytes == 0 {
+			continue // nobody needs to be asked for nothing
+		}
 		path := filepath.Join(r.store.outputs(job), out.Name)
 		if err := r.cfg.Blobs.Adopt(ctx, path, enc.BlobRef{Digest: out.Digest, Bytes: out.Bytes}, resultReason(job)); err != nil {
 			return fmt.Errorf("output %s: %w", out.Name, err)

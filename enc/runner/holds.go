@@ -30,10 +30,10 @@ func (r *Runner) hold(ctx context.Context, v View) {
 		if h.Held || r.holds[h.Manifest] != nil {
 			continue
 		}
-		if at, ok := r.sent[holdKey(h.Manifest)]; ok && v.TimeMs() < at+r.cfg.ResendMs {
+		if at, ok := r.sent[holdKey(h.Manifest)]; ok && r.cfg.Now().Sub(at) < r.cfg.Resend {
 			continue
 		}
-		r.sent[holdKey(h.Manifest)] = v.TimeMs()
+		r.sent[holdKey(h.Manifest)] = r.cfg.Now()
 		r.fetch(ctx, h)
 	}
 	for m, cancel := range r.holds {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
@@ -24,10 +25,11 @@ import (
 // Config of a Runner.
 type Config struct {
 	ChainID  digest.Digest
-	Key      sign.PrivateKey // node key
-	Dir      string          // folder of executions, this runner's alone
-	Slots    int             // executions at once; at least 1
-	ResendMs uint64          // agreed milliseconds after which an unanswered command is sent again; 0 means 3000
+	Key      sign.PrivateKey  // node key
+	Dir      string           // folder of executions, this runner's alone
+	Slots    int              // executions at once; at least 1
+	Resend   time.Duration    // after which an unanswered command is sent again; 0 means 3 s
+	Now      func() time.Time // the clock of Resend; time.Now if nil
 	Executor Executor
 	Blobs    Blobs
 	Command  Commander
@@ -44,7 +46,7 @@ type Runner struct {
 	next View
 
 	// Owned by Run's goroutine.
-	sent    map[string]uint64 // command key → agreed time of the last send
+	sent    map[string]time.Time // command key → the last send
 	running map[digest.Digest]*execution
 	holds   map[digest.Digest]context.CancelFunc
 	done    chan *execution // finished executions
@@ -77,8 +79,11 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Slots < 1 {
 		return nil, fmt.Errorf("runner with %d slots: want at least 1", cfg.Slots)
 	}
-	if cfg.ResendMs == 0 {
-		cfg.ResendMs = 3000
+	if cfg.Resend == 0 {
+		cfg.Resend = 3 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	s, err := openStore(cfg.Dir)
 	if err != nil {
@@ -86,7 +91,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{
 		cfg: cfg, store: s, wake: make(chan struct{}, 1),
-		sent: map[string]uint64{}, running: map[digest.Digest]*execution{}, holds: map[digest.Digest]context.CancelFunc{},
+		sent: map[string]time.Time{}, running: map[digest.Digest]*execution{}, holds: map[digest.Digest]context.CancelFunc{},
 		done: make(chan *execution), held: make(chan holdResult), slots: make(chan struct{}, cfg.Slots),
 		kept: map[digest.Digest]uint64{}, failed: map[digest.Digest]*NoResult{},
 	}
@@ -202,7 +207,7 @@ func (r *Runner) reconcile(ctx context.Context, v View) error {
 		}
 	}
 	for k, at := range r.sent {
-		if v.TimeMs() > at+10*r.cfg.ResendMs {
+		if r.cfg.Now().Sub(at) > 10*r.cfg.Resend {
 			delete(r.sent, k)
 		}
 	}
@@ -224,7 +229,7 @@ func (r *Runner) perform(ctx context.Context, v View, d Duty) error {
 		return nil
 	case d.Act == ActCommit && !ready:
 		if no, ok := r.failed[d.Job]; ok {
-			r.send(ctx, v, "decline", d, enc.KindDecline, func() ([]byte, error) {
+			r.send(ctx, "decline", d, enc.KindDecline, func() ([]byte, error) {
 				return canon.Marshal(&enc.Decline{Job: d.Job, Round: d.Round, Reason: no.Reason, Detail: clip(no.Detail, 256)})
 			})
 			return nil
@@ -232,7 +237,7 @@ func (r *Runner) perform(ctx context.Context, v View, d Duty) error {
 		r.start(ctx, d)
 		return nil
 	case d.Act == ActCommit:
-		r.send(ctx, v, "commit", d, enc.KindCommit, func() ([]byte, error) {
+		r.send(ctx, "commit", d, enc.KindCommit, func() ([]byte, error) {
 			statement, _, err := r.statement(d, o)
 			if err != nil {
 				return nil, err
@@ -242,7 +247,7 @@ func (r *Runner) perform(ctx context.Context, v View, d Duty) error {
 			return canon.Marshal(&enc.Commit{Job: d.Job, Round: d.Round, Hash: h})
 		})
 	case d.Act == ActReveal && ready:
-		r.send(ctx, v, "reveal", d, enc.KindReveal, func() ([]byte, error) {
+		r.send(ctx, "reveal", d, enc.KindReveal, func() ([]byte, error) {
 			statement, keyed, err := r.statement(d, o)
 			if err != nil {
 				return nil, err
@@ -253,15 +258,19 @@ func (r *Runner) perform(ctx context.Context, v View, d Duty) error {
 			})
 		})
 	case d.Act == ActReveal:
-		r.cfg.Logger.Error("nothing to reveal: the outcome is not on disk", "job", d.Job.Short(), "round", d.Round)
+		if r.failed[d.Job] == nil {
+			// The disk lost it after the commit: the work is deterministic and the salt follows from the key, so that the
+			// same statement comes out again.
+			r.start(ctx, d)
+		}
 	}
 	return nil
 }
 
-// send hands a command to the network unless it did so less than ResendMs of agreed time ago.
-func (r *Runner) send(ctx context.Context, v View, what string, d Duty, kind enc.Kind, payload func() ([]byte, error)) {
+// send hands a command to the network unless it did so less than Resend ago.
+func (r *Runner) send(ctx context.Context, what string, d Duty, kind enc.Kind, payload func() ([]byte, error)) {
 	key := fmt.Sprintf("%s/%s/%d", what, d.Job, d.Round)
-	if at, ok := r.sent[key]; ok && v.TimeMs() < at+r.cfg.ResendMs {
+	if at, ok := r.sent[key]; ok && r.cfg.Now().Sub(at) < r.cfg.Resend {
 		return
 	}
 	b, err := payload()
@@ -272,7 +281,7 @@ func (r *Runner) send(ctx context.Context, v View, what string, d Duty, kind enc
 		r.cfg.Logger.Warn("command not sent; it is tried again at a later block", "kind", kind, "job", d.Job.Short(), "err", err)
 		return
 	}
-	r.sent[key] = v.TimeMs()
+	r.sent[key] = r.cfg.Now()
 }
 
 // renew keeps the leases of what is executing once a third of the time to their end is near.
@@ -280,7 +289,7 @@ func (r *Runner) renew(ctx context.Context, v View, refs []enc.ExecutionRef) {
 	due := refs[:0]
 	for _, ref := range refs {
 		e := r.running[ref.Job]
-		if e.lease == 0 || v.TimeMs()+2*r.cfg.ResendMs < e.lease {
+		if e.lease == 0 || v.TimeMs()+uint64(2*r.cfg.Resend.Milliseconds()) < e.lease {
 			continue
 		}
 		due = append(due, ref)
@@ -292,7 +301,7 @@ func (r *Runner) renew(ctx context.Context, v View, refs []enc.ExecutionRef) {
 		return cmp.Or(a.Job.Compare(b.Job), cmp.Compare(a.Round, b.Round))
 	})
 	d := Duty{Job: digest.Sum("runner/renew", canon.Must(due))}
-	r.send(ctx, v, "renew", d, enc.KindRenewLeases, func() ([]byte, error) {
+	r.send(ctx, "renew", d, enc.KindRenewLeases, func() ([]byte, error) {
 		return canon.Marshal(&enc.RenewLeases{Executions: due})
 	})
 }

@@ -1,0 +1,214 @@
+package runner
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/receipt"
+)
+
+// chain is a hand-written View: what the test says is committed.
+type chain struct {
+	height uint64
+	duties []Duty
+	end    End
+}
+
+func (c chain) Height() uint64          { return c.height }
+func (c chain) TimeMs() uint64          { return 1000 * c.height }
+func (c chain) Duties() []Duty          { return c.duties }
+func (c chain) Holds() []Hold           { return nil }
+func (c chain) Ended(digest.Digest) End { return c.end }
+
+// machine is the executor, the blob store and the network of one peer.
+type machine struct {
+	runs    atomic.Int32
+	stopped atomic.Int32
+	hang    bool
+	sent    chan enc.Payload
+	adopted chan enc.BlobRef
+}
+
+func (m *machine) Execute(ctx context.Context, _ digest.Digest, _ *receipt.Work, dir string) (receipt.Outcome, error) {
+	m.runs.Add(1)
+	if m.hang {
+		<-ctx.Done()
+		m.stopped.Add(1)
+		return receipt.Outcome{}, context.Cause(ctx)
+	}
+	for name, text := range map[string]string{"stdout": "42\n", "stderr": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return receipt.Outcome{}, err
+		}
+	}
+	return receipt.Outcome{Outputs: []receipt.Output{
+		{Name: "stderr", Digest: digest.Of(nil)}, {Name: "stdout", Digest: digest.Of([]byte("42\n")), Bytes: 3},
+	}}, nil
+}
+
+func (m *machine) Ensure(context.Context, enc.BlobRef, string) error { return nil }
+func (m *machine) Release(string) error                              { return nil }
+func (m *machine) Reasons(string) []string                           { return nil }
+func (m *machine) Adopt(_ context.Context, _ string, ref enc.BlobRef, _ string) error {
+	m.adopted <- ref
+	return nil
+}
+
+func (m *machine) Command(_ context.Context, kind enc.Kind, payload []byte) error {
+	p, err := (&enc.CommandBody{Kind: kind, Payload: payload}).DecodePayload()
+	if err == nil {
+		m.sent <- p
+	}
+	return err
+}
+
+var (
+	testKey   = sign.FromSeed(make([]byte, 32))
+	testChain = digest.Of([]byte("chain"))
+	testJob   = digest.Of([]byte("job"))
+)
+
+func start(t *testing.T, dir string, m *machine) (*Runner, func()) {
+	t.Helper()
+	m.sent, m.adopted = make(chan enc.Payload, 64), make(chan enc.BlobRef, 64)
+	r, err := New(Config{
+		ChainID: testChain, Key: testKey, Dir: dir, Slots: 1, Executor: m, Blobs: m, Command: m, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	return r, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+}
+
+func duty(act Act) Duty {
+	return Duty{Job: testJob, Round: 1, Act: act, Lease: 1e9, Work: receipt.Work{Kind: "sql"}}
+}
+
+// opens checks that a reveal is what the commit bound its peer to.
+func opens(t *testing.T, c *enc.Commit, v *enc.Reveal) {
+	t.Helper()
+	w := duty(ActReveal).Work
+	st := receipt.NewStatement(testChain, v.Job, v.Round, &w, &v.Outcome, v.Keyed)
+	if enc.CommitHash(v.Job, v.Round, testKey.Public(), st.Digest(), v.Salt) != c.Hash {
+		t.Error("the reveal does not open the commit")
+	}
+	if !sign.VerifyBoth(testKey.Public(), st.SigningBytes(), v.Sig) {
+		t.Error("the statement's signature is bad")
+	}
+	if v.Keyed != receipt.KeyedOutput(v.Job, v.Round, map[string][]byte{"stdout": []byte("42\n"), "stderr": {}}) {
+		t.Error("the keyed digest is not that of the output bytes")
+	}
+}
+
+func TestRevealOpensTheCommitAndOutputsFollowTheSeal(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{}
+		r, stop := start(t, dir, m)
+		defer stop()
+		r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
+		commit := (<-m.sent).(*enc.Commit)
+		for h := uint64(2); h < 6; h++ { // agreed time jumps on; the command was sent a moment ago
+			r.Committed(chain{height: 10 * h, duties: []Duty{duty(ActCommit)}})
+			synctest.Wait()
+		}
+		if len(m.sent) != 0 {
+			t.Error("the commit was sent twice at once")
+		}
+		r.Committed(chain{height: 60, duties: []Duty{duty(ActWait)}})
+		synctest.Wait()
+		if len(m.sent)+len(m.adopted) != 0 {
+			t.Error("something left the peer before the reveal was due")
+		}
+		r.Committed(chain{height: 61, duties: []Duty{duty(ActReveal)}})
+		opens(t, commit, (<-m.sent).(*enc.Reveal))
+		r.Committed(chain{height: 62, end: End{Known: true, Agreed: true, KeepMs: 1 << 40}})
+		if ref := <-m.adopted; ref.Bytes != 3 {
+			t.Errorf("published %+v", ref)
+		}
+		synctest.Wait()
+		if left, err := r.store.jobs(); err != nil || len(left) != 0 || m.runs.Load() != 1 {
+			t.Errorf("left on disk: %v (%v); %d runs", left, err, m.runs.Load())
+		}
+	})
+}
+
+func TestRestartedPeerRevealsEvenIfItsDiskForgot(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{}
+		r, stop := start(t, first, m)
+		r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
+		commit := (<-m.sent).(*enc.Commit)
+		stop()
+		for _, dir := range []string{first, second} { // found on disk, and executed again
+			r, stop := start(t, dir, m)
+			r.Committed(chain{height: 2, duties: []Duty{duty(ActReveal)}})
+			opens(t, commit, (<-m.sent).(*enc.Reveal))
+			stop()
+		}
+		if n := m.runs.Load(); n != 2 {
+			t.Errorf("%d runs, want one for the commit and one for the lost disk", n)
+		}
+	})
+}
+
+func TestUnwantedExecutionStops(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{hang: true}
+		r, stop := start(t, dir, m)
+		defer stop()
+		r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
+		synctest.Wait()
+		r.Committed(chain{height: 2, end: End{Known: true}})
+		synctest.Wait()
+		if m.runs.Load() != 1 || m.stopped.Load() != 1 || len(m.sent) != 0 {
+			t.Errorf("%d runs, %d stopped, %d commands", m.runs.Load(), m.stopped.Load(), len(m.sent))
+		}
+		if left, err := r.store.jobs(); err != nil || len(left) != 0 {
+			t.Errorf("left on disk: %v (%v)", left, err)
+		}
+	})
+}
+
+func TestHalfWrittenExecutionIsSweptAtStart(t *testing.T) {
+	dir := t.TempDir()
+	half := filepath.Join(dir, testJob.String(), "out")
+	if err := os.MkdirAll(half, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := s.jobs(); err != nil || len(left) != 0 {
+		t.Errorf("left: %v (%v)", left, err)
+	}
+	if _, err := s.begin(testJob); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, testJob.String(), "outcome.cbor"), canon.Must("not an outcome"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.load(testJob); ok || err != nil {
+		t.Errorf("a damaged outcome was taken for one: %v", err)
+	}
+}
