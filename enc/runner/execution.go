@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
@@ -15,21 +16,26 @@ func (r *Runner) start(ctx context.Context, d Duty) {
 	ectx, cancel := context.WithCancelCause(ctx)
 	e := &execution{job: d.Job, cancel: cancel, wanted: true, lease: d.Lease, round: d.Round}
 	r.running[d.Job] = e
+	r.inputs[d.Job] = true
 	r.spawn.Go(func() {
-		e.err = r.execute(ectx, d)
+		if e.err = r.execute(ectx, d); e.err == nil {
+			r.counts.finished.Add(1)
+		} else {
+			r.counts.failed.Add(1)
+		}
 		r.done <- e
 	})
 }
 
 // execute fetches what the duty needs, runs it, and makes the outcome durable.
 func (r *Runner) execute(ctx context.Context, d Duty) error {
+	r.counts.started.Add(1)
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	r.counts.started.Add(1)
 	for _, in := range d.Work.Inputs {
 		if err := r.cfg.Blobs.Ensure(ctx, enc.BlobRef{Digest: in.Digest, Bytes: in.Bytes}, jobReason(d.Job)); err != nil {
 			if ctx.Err() != nil {
@@ -44,7 +50,6 @@ func (r *Runner) execute(ctx context.Context, d Duty) error {
 	}
 	o, err := r.cfg.Executor.Execute(ctx, d.Job, &d.Work, dir)
 	if err != nil {
-		r.counts.failed.Add(1)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -53,19 +58,23 @@ func (r *Runner) execute(ctx context.Context, d Duty) error {
 		}
 		return err
 	}
-	if err := r.store.finish(d.Job, o); err != nil {
-		return err
+	if err := o.Check(); err != nil {
+		return err // a fault of the executor: what is on disk would not be taken back
 	}
-	r.counts.finished.Add(1)
-	return nil
+	return r.store.finish(d.Job, o)
 }
 
-// settle looks at what is on disk but no duty any more: outputs of a sealed job that this peer agreed on become blobs,
-// kept for the result's lifetime; everything else is dropped.
+// settle looks at what is kept for a job that is no duty any more: outputs of a sealed job that this peer agreed on
+// become blobs, kept for the result's lifetime; everything else is dropped, and the inputs are released.
 func (r *Runner) settle(ctx context.Context, v View, wanted map[digest.Digest]bool) error {
 	jobs, err := r.store.jobs()
 	if err != nil {
 		return err
+	}
+	for job := range r.inputs {
+		if !slices.Contains(jobs, job) {
+			jobs = append(jobs, job) // it came to no outcome
+		}
 	}
 	for _, job := range jobs {
 		if wanted[job] || r.running[job] != nil {
@@ -88,6 +97,7 @@ func (r *Runner) settle(ctx context.Context, v View, wanted map[digest.Digest]bo
 		if err := r.cfg.Blobs.Release(jobReason(job)); err != nil {
 			return fmt.Errorf("release inputs of %s: %w", job.Short(), err)
 		}
+		delete(r.inputs, job)
 	}
 	for job, until := range r.kept {
 		if until == 0 {
@@ -122,5 +132,11 @@ func (r *Runner) publish(ctx context.Context, job digest.Digest) error {
 	return nil
 }
 
-func jobReason(job digest.Digest) string    { return "job/" + job.String() }
-func resultReason(job digest.Digest) string { return "result/" + job.String() }
+// The beginnings of the reasons under which the runner pins blobs; a job's id follows.
+const (
+	jobReasons    = "job/"
+	resultReasons = "result/"
+)
+
+func jobReason(job digest.Digest) string    { return jobReasons + job.String() }
+func resultReason(job digest.Digest) string { return resultReasons + job.String() }

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -44,6 +43,7 @@ type Runner struct {
 
 	mu   sync.Mutex
 	next View
+	seen time.Time // when next came
 
 	// Owned by Run's goroutine.
 	sent    map[string]time.Time // command key → the last send
@@ -54,8 +54,10 @@ type Runner struct {
 
 	slots  chan struct{}
 	spawn  sync.WaitGroup
-	kept   map[digest.Digest]uint64 // sealed and agreed: agreed time until which outputs stay pinned
-	failed map[digest.Digest]*NoResult
+	kept   map[digest.Digest]uint64    // sealed and agreed: agreed time until which outputs stay pinned
+	inputs map[digest.Digest]bool      // jobs whose inputs may be pinned
+	failed map[digest.Digest]*NoResult // duties without a result
+	redone map[digest.Digest]bool      // duties that were executed again because the disk had damaged them
 	counts counts
 }
 
@@ -93,10 +95,16 @@ func New(cfg Config) (*Runner, error) {
 		cfg: cfg, store: s, wake: make(chan struct{}, 1),
 		sent: map[string]time.Time{}, running: map[digest.Digest]*execution{}, holds: map[digest.Digest]context.CancelFunc{},
 		done: make(chan *execution), held: make(chan holdResult), slots: make(chan struct{}, cfg.Slots),
-		kept: map[digest.Digest]uint64{}, failed: map[digest.Digest]*NoResult{},
+		kept: map[digest.Digest]uint64{}, inputs: map[digest.Digest]bool{},
+		failed: map[digest.Digest]*NoResult{}, redone: map[digest.Digest]bool{},
 	}
-	for _, reason := range cfg.Blobs.Reasons("result/") {
-		if job, err := digest.Parse(strings.TrimPrefix(reason, "result/")); err == nil {
+	for _, reason := range cfg.Blobs.Reasons(jobReasons) {
+		if job, err := digest.Parse(strings.TrimPrefix(reason, jobReasons)); err == nil {
+			r.inputs[job] = true // settled, or wanted still, by the first view
+		}
+	}
+	for _, reason := range cfg.Blobs.Reasons(resultReasons) {
+		if job, err := digest.Parse(strings.TrimPrefix(reason, resultReasons)); err == nil {
 			r.kept[job] = 0 // until when is looked up in the first view
 		}
 	}
@@ -107,7 +115,7 @@ func New(cfg Config) (*Runner, error) {
 // Safe for concurrent use.
 func (r *Runner) Committed(v View) {
 	r.mu.Lock()
-	r.next = v
+	r.next, r.seen = v, r.cfg.Now()
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -115,7 +123,9 @@ func (r *Runner) Committed(v View) {
 	}
 }
 
-// Run reconciles after every view until ctx ends, and returns when every execution has stopped.
+// Run reconciles after every view until ctx ends, and returns when every execution has stopped. A chain with nothing to
+// do makes no blocks for as long as genesis says, so Run also looks at the last view again every Resend: a lost command
+// must be repeated, and a lease renewed, though no block comes.
 func (r *Runner) Run(ctx context.Context) error {
 	defer func() {
 		for _, e := range r.running {
@@ -135,15 +145,19 @@ func (r *Runner) Run(ctx context.Context) error {
 			}
 		}
 	}()
+	tick := time.NewTicker(r.cfg.Resend)
+	defer tick.Stop()
 	var last View
+	var seen time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.wake:
 			r.mu.Lock()
-			last = r.next
+			last, seen = r.next, r.seen
 			r.mu.Unlock()
+		case <-tick.C:
 		case e := <-r.done:
 			r.finished(e)
 		case h := <-r.held:
@@ -152,7 +166,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		if last == nil {
 			continue
 		}
-		if err := r.reconcile(ctx, last); err != nil {
+		if err := r.reconcile(ctx, last, seen); err != nil {
 			return err
 		}
 	}
@@ -175,9 +189,9 @@ func (r *Runner) finished(e *execution) {
 	r.failed[e.job] = no
 }
 
-// reconcile brings this peer closer to what v desires. Errors are trouble with the executions folder, which stops the
-// node.
-func (r *Runner) reconcile(ctx context.Context, v View) error {
+// reconcile brings this peer closer to what v, which came at seen, desires. Errors are trouble with the executions
+// folder, which stops the node.
+func (r *Runner) reconcile(ctx context.Context, v View, seen time.Time) error {
 	for _, e := range r.running {
 		e.wanted = false
 	}
@@ -188,14 +202,16 @@ func (r *Runner) reconcile(ctx context.Context, v View) error {
 		wanted[d.Job] = true
 		if e, ok := r.running[d.Job]; ok {
 			e.wanted, e.lease, e.round = true, d.Lease, d.Round
-			renew = append(renew, enc.ExecutionRef{Job: d.Job, Round: d.Round})
+			if d.Act == ActCommit { // what has committed has no lease any more
+				renew = append(renew, enc.ExecutionRef{Job: d.Job, Round: d.Round})
+			}
 			continue
 		}
-		if err := r.perform(ctx, v, d); err != nil {
+		if err := r.perform(ctx, d); err != nil {
 			return err
 		}
 	}
-	r.renew(ctx, v, renew)
+	r.renew(ctx, v.TimeMs()+uint64(max(0, r.cfg.Now().Sub(seen).Milliseconds())), renew)
 	for _, e := range r.running {
 		if !e.wanted {
 			e.cancel(ErrStopped)
@@ -204,6 +220,11 @@ func (r *Runner) reconcile(ctx context.Context, v View) error {
 	for job := range r.failed {
 		if !wanted[job] {
 			delete(r.failed, job)
+		}
+	}
+	for job := range r.redone {
+		if !wanted[job] {
+			delete(r.redone, job)
 		}
 	}
 	for k, at := range r.sent {
@@ -219,77 +240,97 @@ func (r *Runner) reconcile(ctx context.Context, v View) error {
 }
 
 // perform acts on a duty that is not executing now.
-func (r *Runner) perform(ctx context.Context, v View, d Duty) error {
+func (r *Runner) perform(ctx context.Context, d Duty) error {
+	if d.Act == ActWait {
+		return nil
+	}
+	if no := r.failed[d.Job]; no != nil {
+		if d.Act == ActCommit { // a commit cannot be taken back: who has nothing to reveal stays silent
+			r.send(ctx, "decline", d, enc.KindDecline, &enc.Decline{
+				Job: d.Job, Round: d.Round, Reason: no.Reason, Detail: clip(no.Detail, enc.MaxDetailBytes),
+			})
+		}
+		return nil
+	}
+	what, kind := "commit", enc.KindCommit
+	if d.Act == ActReveal {
+		what, kind = "reveal", enc.KindReveal
+	}
+	if r.wasSent(what, d) {
+		return nil
+	}
 	o, ready, err := r.store.load(d.Job)
 	if err != nil {
 		return err
 	}
-	switch {
-	case d.Act == ActWait:
-		return nil
-	case d.Act == ActCommit && !ready:
-		if no, ok := r.failed[d.Job]; ok {
-			r.send(ctx, "decline", d, enc.KindDecline, func() ([]byte, error) {
-				return canon.Marshal(&enc.Decline{Job: d.Job, Round: d.Round, Reason: no.Reason, Detail: clip(no.Detail, 256)})
-			})
-			return nil
-		}
+	if !ready {
+		// Also if this peer committed and its disk lost the outcome since: the work is deterministic and the salt follows
+		// from the key, so that the same statement comes out again.
 		r.start(ctx, d)
 		return nil
-	case d.Act == ActCommit:
-		r.send(ctx, "commit", d, enc.KindCommit, func() ([]byte, error) {
-			statement, _, err := r.statement(d, o)
-			if err != nil {
-				return nil, err
-			}
-			salt := r.salt(d.Job, d.Round)
-			h := enc.CommitHash(d.Job, d.Round, r.cfg.Key.Public(), statement.Digest(), salt)
-			return canon.Marshal(&enc.Commit{Job: d.Job, Round: d.Round, Hash: h})
-		})
-	case d.Act == ActReveal && ready:
-		r.send(ctx, "reveal", d, enc.KindReveal, func() ([]byte, error) {
-			statement, keyed, err := r.statement(d, o)
-			if err != nil {
-				return nil, err
-			}
-			return canon.Marshal(&enc.Reveal{
-				Job: d.Job, Round: d.Round, Outcome: o, Keyed: keyed, Salt: r.salt(d.Job, d.Round),
-				Sig: r.cfg.Key.Sign(statement.SigningBytes()),
-			})
-		})
-	case d.Act == ActReveal:
-		if r.failed[d.Job] == nil {
-			// The disk lost it after the commit: the work is deterministic and the salt follows from the key, so that the
-			// same statement comes out again.
-			r.start(ctx, d)
-		}
 	}
+	statement, keyed, err := r.statement(d, o)
+	if err != nil {
+		return r.redo(ctx, d, err)
+	}
+	salt := r.salt(d.Job, d.Round)
+	if d.Act == ActReveal {
+		r.send(ctx, what, d, kind, &enc.Reveal{
+			Job: d.Job, Round: d.Round, Outcome: o, Keyed: keyed, Salt: salt, Sig: r.cfg.Key.Sign(statement.SigningBytes()),
+		})
+		return nil
+	}
+	hash := enc.CommitHash(d.Job, d.Round, r.cfg.Key.Public(), statement.Digest(), salt)
+	r.send(ctx, what, d, kind, &enc.Commit{Job: d.Job, Round: d.Round, Hash: hash})
 	return nil
 }
 
+// redo executes a duty again whose outputs on disk are not what was executed. A disk that damages them a second time is
+// trouble, not worth a third try.
+func (r *Runner) redo(ctx context.Context, d Duty, damage error) error {
+	r.cfg.Logger.Error("execution damaged on disk", "job", d.Job.Short(), "err", damage, "again", !r.redone[d.Job])
+	if err := r.store.drop(d.Job); err != nil {
+		return fmt.Errorf("drop execution of %s: %w", d.Job.Short(), err)
+	}
+	if r.redone[d.Job] {
+		r.failed[d.Job] = &NoResult{Reason: enc.DeclineTrouble, Detail: clip(damage.Error(), enc.MaxDetailBytes)}
+		return r.perform(ctx, d)
+	}
+	r.redone[d.Job] = true
+	r.start(ctx, d)
+	return nil
+}
+
+func sentKey(what string, d Duty) string { return fmt.Sprintf("%s/%s/%d", what, d.Job, d.Round) }
+
+// wasSent reports whether a command went out less than Resend ago.
+func (r *Runner) wasSent(what string, d Duty) bool {
+	at, ok := r.sent[sentKey(what, d)]
+	return ok && r.cfg.Now().Sub(at) < r.cfg.Resend
+}
+
 // send hands a command to the network unless it did so less than Resend ago.
-func (r *Runner) send(ctx context.Context, what string, d Duty, kind enc.Kind, payload func() ([]byte, error)) {
-	key := fmt.Sprintf("%s/%s/%d", what, d.Job, d.Round)
-	if at, ok := r.sent[key]; ok && r.cfg.Now().Sub(at) < r.cfg.Resend {
+func (r *Runner) send(ctx context.Context, what string, d Duty, kind enc.Kind, payload any) {
+	if r.wasSent(what, d) {
 		return
 	}
-	b, err := payload()
+	b, err := canon.Marshal(payload)
 	if err == nil {
 		err = r.cfg.Command.Command(ctx, kind, b)
 	}
 	if err != nil {
-		r.cfg.Logger.Warn("command not sent; it is tried again at a later block", "kind", kind, "job", d.Job.Short(), "err", err)
+		r.cfg.Logger.Warn("command not sent; it is tried again soon", "kind", kind, "job", d.Job.Short(), "err", err)
 		return
 	}
-	r.sent[key] = r.cfg.Now()
+	r.sent[sentKey(what, d)] = r.cfg.Now()
 }
 
-// renew keeps the leases of what is executing once a third of the time to their end is near.
-func (r *Runner) renew(ctx context.Context, v View, refs []enc.ExecutionRef) {
+// renew keeps the leases of what is executing when they are near their end at nowMs, agreed time.
+func (r *Runner) renew(ctx context.Context, nowMs uint64, refs []enc.ExecutionRef) {
 	due := refs[:0]
 	for _, ref := range refs {
 		e := r.running[ref.Job]
-		if e.lease == 0 || v.TimeMs()+uint64(2*r.cfg.Resend.Milliseconds()) < e.lease {
+		if e.lease == 0 || nowMs+uint64(2*r.cfg.Resend.Milliseconds()) < e.lease {
 			continue
 		}
 		due = append(due, ref)
@@ -297,13 +338,9 @@ func (r *Runner) renew(ctx context.Context, v View, refs []enc.ExecutionRef) {
 	if len(due) == 0 {
 		return
 	}
-	slices.SortFunc(due, func(a, b enc.ExecutionRef) int {
-		return cmp.Or(a.Job.Compare(b.Job), cmp.Compare(a.Round, b.Round))
-	})
+	slices.SortFunc(due, func(a, b enc.ExecutionRef) int { return a.Job.Compare(b.Job) }) // one a job
 	d := Duty{Job: digest.Sum("runner/renew", canon.Must(due))}
-	r.send(ctx, "renew", d, enc.KindRenewLeases, func() ([]byte, error) {
-		return canon.Marshal(&enc.RenewLeases{Executions: due})
-	})
+	r.send(ctx, "renew", d, enc.KindRenewLeases, &enc.RenewLeases{Executions: due})
 }
 
 // salt follows from the node key, so that it survives a crash without being written, and nobody else can guess it.

@@ -2,9 +2,12 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,30 +23,48 @@ import (
 type chain struct {
 	height uint64
 	duties []Duty
+	holds  []Hold
 	end    End
 }
 
 func (c chain) Height() uint64          { return c.height }
 func (c chain) TimeMs() uint64          { return 1000 * c.height }
 func (c chain) Duties() []Duty          { return c.duties }
-func (c chain) Holds() []Hold           { return nil }
+func (c chain) Holds() []Hold           { return c.holds }
 func (c chain) Ended(digest.Digest) End { return c.end }
 
 // machine is the executor, the blob store and the network of one peer.
 type machine struct {
 	runs    atomic.Int32
 	stopped atomic.Int32
+	now     atomic.Int32 // executions under way
+	most    atomic.Int32 // of now
 	hang    bool
+	release chan struct{} // if set, an execution goes on after receiving from it
+	err     error         // of Execute
+	missing digest.Digest // an input that nobody has
+	refuse  atomic.Bool   // Command
 	sent    chan enc.Payload
 	adopted chan enc.BlobRef
+
+	mu   sync.Mutex
+	pins map[string]int
 }
 
 func (m *machine) Execute(ctx context.Context, _ digest.Digest, _ *receipt.Work, dir string) (receipt.Outcome, error) {
 	m.runs.Add(1)
+	m.most.Store(max(m.most.Load(), m.now.Add(1)))
+	defer m.now.Add(-1)
 	if m.hang {
 		<-ctx.Done()
 		m.stopped.Add(1)
 		return receipt.Outcome{}, context.Cause(ctx)
+	}
+	if m.release != nil {
+		<-m.release
+	}
+	if m.err != nil {
+		return receipt.Outcome{}, m.err
 	}
 	for name, text := range map[string]string{"stdout": "42\n", "stderr": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -55,15 +76,64 @@ func (m *machine) Execute(ctx context.Context, _ digest.Digest, _ *receipt.Work,
 	}}, nil
 }
 
-func (m *machine) Ensure(context.Context, enc.BlobRef, string) error { return nil }
-func (m *machine) Release(string) error                              { return nil }
-func (m *machine) Reasons(string) []string                           { return nil }
-func (m *machine) Adopt(_ context.Context, _ string, ref enc.BlobRef, _ string) error {
+func (m *machine) Ensure(_ context.Context, ref enc.BlobRef, reason string) error {
+	if ref.Digest == m.missing {
+		return errors.New("nobody has it")
+	}
+	m.pin(reason)
+	return nil
+}
+
+func (m *machine) pin(reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.pins == nil {
+		m.pins = map[string]int{}
+	}
+	m.pins[reason]++
+}
+
+func (m *machine) pinned(reason string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pins[reason] > 0
+}
+
+func (m *machine) Release(reason string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.pins, reason)
+	return nil
+}
+
+func (m *machine) Reasons(prefix string) (list []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for reason := range m.pins {
+		if strings.HasPrefix(reason, prefix) {
+			list = append(list, reason)
+		}
+	}
+	return list
+}
+
+func (m *machine) Adopt(_ context.Context, path string, ref enc.BlobRef, reason string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if uint64(len(b)) != ref.Bytes || digest.Of(b) != ref.Digest {
+		return errors.New("other bytes than announced")
+	}
+	m.pin(reason)
 	m.adopted <- ref
 	return nil
 }
 
 func (m *machine) Command(_ context.Context, kind enc.Kind, payload []byte) error {
+	if m.refuse.Load() {
+		return errors.New("the mempool is full")
+	}
 	p, err := (&enc.CommandBody{Kind: kind, Payload: payload}).DecodePayload()
 	if err == nil {
 		m.sent <- p
@@ -77,11 +147,15 @@ var (
 	testJob   = digest.Of([]byte("job"))
 )
 
+// slots of the runner in tests.
+const slots = 2
+
+// start runs a runner; the function that it gives ends it, and checks that it ended well.
 func start(t *testing.T, dir string, m *machine) (*Runner, func()) {
 	t.Helper()
 	m.sent, m.adopted = make(chan enc.Payload, 64), make(chan enc.BlobRef, 64)
 	r, err := New(Config{
-		ChainID: testChain, Key: testKey, Dir: dir, Slots: 1, Executor: m, Blobs: m, Command: m, Logger: slog.New(slog.DiscardHandler),
+		ChainID: testChain, Key: testKey, Dir: dir, Slots: slots, Executor: m, Blobs: m, Command: m, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,8 +16,8 @@ import (
 // goroutine a job at a time.
 type store struct{ dir string }
 
-// maxOutcomeBytes bounds outcome.cbor when it is read back.
-const maxOutcomeBytes = 1 << 20
+// maxOutcomeBytes bounds outcome.cbor when it is read back: as many outputs as there may be, with the longest names.
+const maxOutcomeBytes = receipt.MaxOutputs*(receipt.MaxOutputName+64) + 1024
 
 // openStore makes the folder, and sweeps what a crash left half-written: folders without an outcome.
 func openStore(dir string) (*store, error) {
@@ -64,7 +64,9 @@ func (s *store) finish(job digest.Digest, o receipt.Outcome) error {
 		}
 	}
 	path := filepath.Join(s.folder(job), "outcome.cbor")
-	if err := writeSynced(path, canon.Must(&o)); err != nil {
+	raw := canon.Must(&o)
+	sum := digest.Of(raw)
+	if err := writeSynced(path, append(raw, sum[:]...)); err != nil {
 		return fmt.Errorf("make outcome of %s durable: %w", job.Short(), err)
 	}
 	for _, dir := range []string{s.outputs(job), s.folder(job), s.dir} {
@@ -93,11 +95,19 @@ func (s *store) load(job digest.Digest) (receipt.Outcome, bool, error) {
 	if err != nil {
 		return o, false, fmt.Errorf("load outcome of %s: %w", job.Short(), err)
 	}
-	if err := canon.Unmarshal(raw, &o); err != nil {
-		// Written before the crash was complete: the execution is simply done again.
-		return receipt.Outcome{}, false, nil
+	o, ok := readOutcome(raw)
+	return o, ok, nil
+}
+
+// readOutcome reads canonical bytes with their digest after them. What a crash or the disk has damaged is none: the
+// execution is simply done again, rather than that this peer says what it did not find.
+func readOutcome(raw []byte) (receipt.Outcome, bool) {
+	var o receipt.Outcome
+	at := len(raw) - digest.Size
+	if at < 0 || digest.Of(raw[:at]) != digest.Digest(raw[at:]) || canon.Unmarshal(raw[:at], &o) != nil || o.Check() != nil {
+		return receipt.Outcome{}, false
 	}
-	return o, true, nil
+	return o, true
 }
 
 // drop removes all that is kept of a job.
