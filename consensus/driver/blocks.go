@@ -139,43 +139,41 @@ func (d *Driver) wakeChildren(id consensus.BlockID) error {
 
 // tryPropose answers the replica's request for a block if it is time.
 func (d *Driver) tryPropose() error {
-	for d.propose != nil && d.pace.mayPropose(d.hasWork(), time.Now()) {
-		req := d.propose
-		d.propose = nil
-		parentID := req.Justify.Data.Block
-		parent := d.tree.get(parentID)
-		if parent == nil {
-			return fmt.Errorf("propose in view %d: parent %s was not executed here", req.View, parentID.Short())
-		}
-		pending := d.tree.pending(parentID)
-		txs := d.cfg.Mempool.Reap(int(d.cfg.Genesis.MaxTxsPerBlock), d.cfg.MaxBlockBytes, func(id digest.Digest) bool {
-			_, in := pending[id]
-			return in
-		})
-		h := req.Header(d.own, d.self)
-		h.TimestampMs = max(req.Parent.Header.TimestampMs+1, d.nowMs())
-		h.TxRoot, h.HistoryRoot = merkle.Root(txs), parent.history.Root()
-		x, err := d.cfg.App.Execute(blockContext(&h), txs)
-		if err != nil {
-			return fmt.Errorf("execute own block %d: %w", h.Height, err)
-		}
-		d.count.executed.Add(1)
-		h.StateRoot, h.EventRoot = x.StateRoot, x.EventRoot
-		if txs == nil {
-			txs = [][]byte{}
-		}
-		b := &consensus.Block{Header: h, Justify: req.Justify, Txs: txs}
-		id := b.ID()
-		if d.tree.get(id) == nil {
-			d.cfg.App.Keep(id, x.Handle)
-			d.tree.put(b, id, parent)
-		}
-		d.count.proposed.Add(1)
-		if err := d.stepBlock(consensus.OwnBlock{Block: b}, id); err != nil {
-			return err
-		}
+	if d.propose == nil || !d.pace.mayPropose(d.hasWork(), time.Now()) {
+		return nil
 	}
-	return nil
+	req := d.propose
+	d.propose = nil
+	parentID := req.Justify.Data.Block
+	parent := d.tree.get(parentID)
+	if parent == nil {
+		return fmt.Errorf("propose in view %d: parent %s was not executed here", req.View, parentID.Short())
+	}
+	pending := d.tree.pending(parentID)
+	txs := d.cfg.Mempool.Reap(int(d.cfg.Genesis.MaxTxsPerBlock), d.cfg.MaxBlockBytes, func(id digest.Digest) bool {
+		_, in := pending[id]
+		return in
+	})
+	h := req.Header(d.own, d.self)
+	h.TimestampMs = max(req.Parent.Header.TimestampMs+1, d.nowMs())
+	h.TxRoot, h.HistoryRoot = merkle.Root(txs), parent.history.Root()
+	x, err := d.cfg.App.Execute(blockContext(&h), txs)
+	if err != nil {
+		return fmt.Errorf("execute own block %d: %w", h.Height, err)
+	}
+	d.count.executed.Add(1)
+	h.StateRoot, h.EventRoot = x.StateRoot, x.EventRoot
+	if txs == nil {
+		txs = [][]byte{}
+	}
+	b := &consensus.Block{Header: h, Justify: req.Justify, Txs: txs}
+	id := b.ID()
+	if d.tree.get(id) == nil {
+		d.cfg.App.Keep(id, x.Handle)
+		d.tree.put(b, id, parent)
+	}
+	d.count.proposed.Add(1)
+	return d.stepBlock(consensus.OwnBlock{Block: b}, id)
 }
 
 // applyCommits gives final blocks to the store, the application, the mempool and whoever listens, in this order.

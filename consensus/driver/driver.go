@@ -218,23 +218,25 @@ func (d *Driver) tick() error {
 }
 
 // settle brings the step's consequences out into the world: builds a block if it is time, makes promises durable, sends,
-// and commits, until there is no more to do.
+// and commits. It builds one block at most and asks to be called again if another is due: a validator that is a quorum
+// by itself is asked for the next block as soon as it has made one, and must commit and listen in between.
 func (d *Driver) settle() error {
-	for {
-		d.pace.work(d.hasWork(), time.Now())
-		if err := d.tryPropose(); err != nil {
-			return err
-		}
-		if err := d.flush(); err != nil {
-			return err
-		}
-		if len(d.commits) == 0 {
-			return nil
-		}
-		if err := d.applyCommits(); err != nil {
-			return err
-		}
+	d.pace.work(d.hasWork(), time.Now())
+	if err := d.tryPropose(); err != nil {
+		return err
 	}
+	if err := d.flush(); err != nil {
+		return err
+	}
+	if err := d.applyCommits(); err != nil {
+		return err
+	}
+	has := d.hasWork()
+	d.pace.work(has, time.Now())
+	if d.propose != nil && d.pace.mayPropose(has, time.Now()) {
+		d.inbox.poke()
+	}
+	return nil
 }
 
 // hasWork reports whether the next block should come at once.

@@ -279,6 +279,17 @@ func TestApplicationsWorkIsDoneAtOnce(t *testing.T) {
 	stopAll(nodes)
 }
 
+// TestLoneValidatorCommitsWhileThereIsWork has one validator, which is asked for the next block as soon as it has made
+// one: it must commit, take transactions in, and stop all the same.
+func TestLoneValidatorCommitsWhileThereIsWork(t *testing.T) {
+	_, nodes := network(t, 1, 60_000)
+	nodes[0].app.work.Store(true)
+	eventually(t, "blocks without a transaction", func() bool { return nodes[0].d.Stats().Height > 5 })
+	submit(t, nodes[0], "meanwhile")
+	eventually(t, "a transaction", allHave(nodes, "meanwhile"))
+	stopAll(nodes)
+}
+
 func TestNodeThatComputesWronglyStops(t *testing.T) {
 	_, nodes := network(t, 4, 60_000)
 	submit(t, nodes[0], "before")
