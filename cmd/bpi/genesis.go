@@ -34,11 +34,11 @@ type engineFile struct {
 	bytes  uint64
 }
 
-// defaultParams are the numbers of a new chain.
-func defaultParams(ttl time.Duration) enc.Params {
+// defaultParams are the numbers of a new chain. No more holders of a data set are asked for than there are peers to hold it.
+func defaultParams(ttl time.Duration, peers int) enc.Params {
 	return enc.Params{
 		LeaseMs: 10_000, CommitWindowMs: 30_000, RevealWindowMs: 15_000, MaxRounds: 4, QueueMs: 600_000,
-		ResultTTLMs: uint64(ttl.Milliseconds()), ClientPerMinute: 6000, ClientOpenJobs: 1000, HoldersDefault: 3,
+		ResultTTLMs: uint64(ttl.Milliseconds()), ClientPerMinute: 6000, ClientOpenJobs: 1000, HoldersDefault: uint32(min(3, peers)),
 	}
 }
 
@@ -46,7 +46,7 @@ func defaultParams(ttl time.Duration) enc.Params {
 func newGenesis(name string, cfg configs.Config, founders []founder, engine engineFile, now time.Time) (*consensus.Genesis, error) {
 	app := enc.Genesis{
 		OpenClients: true, Clients: []sign.PublicKey{}, SQLEngine: engine.digest, SQLBytes: engine.bytes,
-		Params: defaultParams(cfg.Storage.ResultTTL),
+		Params: defaultParams(cfg.Storage.ResultTTL, len(founders)),
 	}
 	g := &consensus.Genesis{
 		Version: consensus.ProtocolVersion, Name: name, TimestampMs: uint64(now.UnixMilli()),
