@@ -72,7 +72,7 @@ type Cage struct {
 	EnableWitnessRecording bool     `toml:"enable_witness_recording" doc:"Whether jobs submitted here ask for a witness. SQL jobs always have one."`
 	RNGSeed                string   `toml:"rng_seed" doc:"Seed of jobs submitted here, 64 hexadecimal digits. Empty derives it from the work."`
 	AllowMissingWalls      []string `toml:"allow_missing_walls" doc:"Walls that this machine may lack and still execute, as named by bpi doctor. Each makes a hostile job more dangerous."`
-	Slots                  int      `toml:"slots" doc:"Executions at once. 0 is the number of cores."`
+	Slots                  int      `toml:"slots" doc:"Executions at once. 0 is twice the number of cores, since a slot stays taken until the chain has its answer."`
 	MemoryBytes            uint64   `toml:"memory_bytes" doc:"Memory for all executions together. 0 is half of the machine's."`
 }
 
@@ -285,7 +285,7 @@ func (c *Cage) Seed() (digest.Digest, bool, error) {
 // SlotCount is the number of executions at once, with 0 resolved.
 func (c *Cage) SlotCount() int {
 	if c.Slots == 0 {
-		return runtime.NumCPU()
+		return 2 * runtime.NumCPU()
 	}
 	return c.Slots
 }

@@ -71,6 +71,17 @@ func (s *State) NextDeadline() (ms uint64, ok bool) {
 	return 0, false
 }
 
+// Active counts the jobs that are not ended, at most limit of them: each has a deadline.
+func (s *State) Active(limit int) int {
+	n := 0
+	for range s.m.Prefix(key(keyDeadlines)) {
+		if n++; n >= limit {
+			break
+		}
+	}
+	return n
+}
+
 // due collects at most limit keys under prefix whose time is not after nowMs, the earliest first.
 func (s *State) due(prefix string, nowMs uint64, limit int) [][]byte {
 	var out [][]byte

@@ -32,6 +32,7 @@ type ledger struct {
 	tip   consensus.BlockID
 
 	head    atomic.Pointer[head]
+	active  atomic.Int64 // jobs of head that are not ended, at most maxActive: more make no difference to the pace
 	watchMu sync.Mutex
 	changed chan struct{} // closed and replaced at every commit
 }
@@ -207,12 +208,19 @@ func (l *ledger) Commit(b *consensus.Block, _ *consensus.Finality) error {
 	l.tip = id
 	l.mu.Unlock()
 	l.head.Store(h)
+	l.active.Store(int64(h.state.Active(maxActive)))
 	l.watchMu.Lock()
 	close(l.changed)
 	l.changed = make(chan struct{})
 	l.watchMu.Unlock()
 	return nil
 }
+
+// maxActive bounds what Load counts.
+const maxActive = 32
+
+// Load is how many jobs will bring commands soon, for the pace of blocks.
+func (l *ledger) Load() int { return int(l.active.Load()) }
 
 // nowMs is what agreed time would be if a block were made now: this machine's clock, but never below the last block's.
 func (l *ledger) nowMs() uint64 {

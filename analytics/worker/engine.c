@@ -25,9 +25,9 @@ void run_sql(duckdb_connection con, const char *sql) {
 int engine_open(void) {
 	static const char *const options[][2] = {
 	    {"threads", "1"},
-	    {"memory_limit", "256MiB"},
+	    {"memory_limit", "512MiB"},
 	    {"temp_directory", "/tmp/spill"},
-	    {"max_temp_directory_size", "256MiB"},
+	    {"max_temp_directory_size", "512MiB"},
 	    {"autoinstall_known_extensions", "false"},
 	    {"autoload_known_extensions", "false"},
 	    {"allow_community_extensions", "false"},
@@ -62,12 +62,14 @@ duckdb_connection engine_connect(const request *r) {
 		fail(EXIT_ENGINE, "engine", -1, "connect to the engine");
 	run_sql(con, "SET errors_as_json = true");
 	text t = {0};
-	add(&t, "SET memory_limit = '%llu B'", (unsigned long long)r->memory_bytes);
-	run_sql(con, t.data);
-	t.len = 0;
-	add(&t, "SET max_temp_directory_size = '%llu B'", (unsigned long long)r->memory_bytes);
-	run_sql(con, t.data);
-	t.len = 0;
+	if (r->memory_bytes != DEFAULT_MEMORY_BYTES) {
+		add(&t, "SET memory_limit = '%llu B'", (unsigned long long)r->memory_bytes);
+		run_sql(con, t.data);
+		t.len = 0;
+		add(&t, "SET max_temp_directory_size = '%llu B'", (unsigned long long)r->memory_bytes);
+		run_sql(con, t.data);
+		t.len = 0;
+	}
 	add(&t, "SET TimeZone = ");
 	add_literal(&t, r->time_zone);
 	run_sql(con, t.data);

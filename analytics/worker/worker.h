@@ -86,7 +86,11 @@ typedef struct {
 int json_scan(const char *json, const json_events *events);
 char *json_field(const char *json, const char *key);
 
+/* warm.c */
+int warm_up(void);
+
 /* engine.c */
+enum { DEFAULT_MEMORY_BYTES = 512 << 20 }; /* what most requests grant, so that most need not change it */
 int engine_open(void);
 duckdb_connection engine_connect(const request *r);
 void engine_harden(duckdb_connection con);

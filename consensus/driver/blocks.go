@@ -139,7 +139,7 @@ func (d *Driver) wakeChildren(id consensus.BlockID) error {
 
 // tryPropose answers the replica's request for a block if it is time.
 func (d *Driver) tryPropose() error {
-	if d.propose == nil || !d.pace.mayPropose(d.hasWork(), time.Now()) {
+	if d.propose == nil || !d.pace.mayPropose(d.hasWork(), d.full(), time.Now()) {
 		return nil
 	}
 	req := d.propose

@@ -29,6 +29,9 @@ type Config struct {
 	MaxBlockBytes int           // of transactions in a block that this node proposes: 1 MiB, at most consensus.MaxBlockBytes
 	SegmentBytes  int64         // of the write-ahead log: 16 MiB
 
+	// Load is how many things are going on in the application that will bring transactions soon, such as running jobs: the
+	// more, the longer a block waits for company, up to 50 ms. The owner calls it often. nil: a block never waits.
+	Load func() int
 	// OnCommit is called by the owner after each committed block is in the Store and the App. It must not block. nil: none.
 	OnCommit func(b *consensus.Block, proof *consensus.Finality)
 	// Penalise reports a node that sent what no honest node sends. It must not block. nil: none.

@@ -221,6 +221,9 @@ func (d *Driver) tick() error {
 // and commits. It builds one block at most and asks to be called again if another is due: a validator that is a quorum
 // by itself is asked for the next block as soon as it has made one, and must commit and listen in between.
 func (d *Driver) settle() error {
+	if d.cfg.Load != nil {
+		d.pace.load(d.cfg.Load())
+	}
 	d.pace.work(d.hasWork(), time.Now())
 	if err := d.tryPropose(); err != nil {
 		return err
@@ -232,12 +235,20 @@ func (d *Driver) settle() error {
 		return err
 	}
 	has := d.hasWork()
-	d.pace.work(has, time.Now())
-	if d.propose != nil && d.pace.mayPropose(has, time.Now()) {
+	now := time.Now()
+	d.pace.work(has, now)
+	switch {
+	case d.propose == nil:
+	case d.pace.mayPropose(has, d.full(), now):
 		d.inbox.poke()
+	case has:
+		d.pace.soon(d.pace.entered.Add(d.pace.gather))
 	}
 	return nil
 }
+
+// full reports whether enough transactions wait for a block of their own.
+func (d *Driver) full() bool { return d.cfg.Mempool.Len() >= int(d.cfg.Genesis.MaxTxsPerBlock) }
 
 // hasWork reports whether the next block should come at once.
 func (d *Driver) hasWork() bool {

@@ -15,7 +15,7 @@ func TestPace(t *testing.T) {
 	p.enter(&consensus.EnterView{View: 1, Reason: consensus.EnterByStart}, t0)
 
 	// Idle: the leader waits for the interval, the others for a timeout more.
-	if p.mayPropose(false, at(4999*ms)) || !p.mayPropose(false, at(5000*ms)) || !p.mayPropose(true, t0) {
+	if p.mayPropose(false, false, at(4999*ms)) || !p.mayPropose(false, false, at(5000*ms)) || !p.mayPropose(true, false, t0) {
 		t.Error("an idle leader proposes at the wrong time")
 	}
 	if _, ok := p.expired(at(5249 * ms)); ok {
@@ -63,5 +63,27 @@ func TestPace(t *testing.T) {
 	}
 	if d := p.timeout(); d < 550*ms || d > 600*ms {
 		t.Errorf("with views of 200 ms: %s", d)
+	}
+}
+
+// TestPaceGathers checks that blocks wait for company under load only, never when full, and never long.
+func TestPaceGathers(t *testing.T) {
+	p := pace{base: 250 * time.Millisecond, most: 8 * time.Second, idle: 5 * time.Second, poll: 50 * time.Millisecond}
+	t0 := time.Unix(1_000_000, 0)
+	p.enter(&consensus.EnterView{View: 1, Reason: consensus.EnterByQC}, t0)
+	for _, c := range []struct {
+		load int
+		wait time.Duration
+	}{{0, 0}, {1, 0}, {2, 2 * time.Millisecond}, {16, 30 * time.Millisecond}, {1000, maxGather}} {
+		p.load(c.load)
+		if due := t0.Add(c.wait); !p.mayPropose(true, false, due) || (c.wait > 0 && p.mayPropose(true, false, due.Add(-1))) {
+			t.Errorf("with %d things going on the block is not due after exactly %v", c.load, c.wait)
+		}
+		if !p.mayPropose(true, true, t0) {
+			t.Errorf("with %d things going on a full block waits", c.load)
+		}
+		if p.mayPropose(false, false, t0.Add(c.wait)) {
+			t.Errorf("with %d things going on an empty block is due after %v", c.load, c.wait)
+		}
 	}
 }
