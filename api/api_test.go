@@ -61,6 +61,8 @@ func TestClientReachesEveryQuestion(t *testing.T) {
 	check("block", b.Height, uint64(1<<63), err)
 	v, err := c.Validators(ctx)
 	check("validators", v.Total, uint64(4), err)
+	x, err := c.Executors(ctx)
+	check("executors", x, []api.Executor{{Peer: "12D3", Registered: true, Slots: 4, Engines: []digest.Digest{}, Policies: []digest.Digest{}, Labels: []string{}}}, err)
 	g, err := c.Genesis(ctx)
 	check("genesis", string(g), "genesis", err)
 	tr, err := c.Trust(ctx)
@@ -90,9 +92,9 @@ func TestClientReachesEveryQuestion(t *testing.T) {
 	check("output length", n, int64(len(raw)), nil)
 	f.events = []api.Event{{Height: 1, Kind: "a"}, {Height: 2, Kind: "b"}}
 	var kinds []string
-	err = c.Events(ctx, api.EventQuery{From: 1, To: 2}, func(e *api.Event) error { kinds = append(kinds, e.Kind); return nil })
+	err = c.Events(ctx, api.EventQuery{From: 1, To: 2, Subject: testID}, func(e *api.Event) error { kinds = append(kinds, e.Kind); return nil })
 	check("events", kinds, []string{"a", "b"}, err)
-	check("event query", f.query, api.EventQuery{From: 1, To: 2}, nil)
+	check("event query", f.query, api.EventQuery{From: 1, To: 2, Subject: testID}, nil)
 	au, err := c.Audit(ctx, api.AuditQuery{From: 4, Format: "csv"})
 	if err != nil {
 		t.Fatal(err)
@@ -339,7 +341,7 @@ func TestMetricsReadinessAndMounts(t *testing.T) {
 // A list must be [] and not null where a program iterates over it.
 func TestEmptyListsAreNotNull(t *testing.T) {
 	_, base := serve(t, newFake(), api.Options{})
-	for _, path := range []string{"/v1/status", "/v1/jobs", "/v1/chain/blocks/1", "/v1/chain/validators", "/v1/jobs/" + testID.Short(), "/v1/datasets/x", "/v1/datasets", "/v1/peers"} {
+	for _, path := range []string{"/v1/status", "/v1/jobs", "/v1/chain/blocks/1", "/v1/chain/validators", "/v1/chain/executors", "/v1/jobs/" + testID.Short(), "/v1/datasets/x", "/v1/datasets", "/v1/peers"} {
 		resp, err := http.Get(base + path)
 		if err != nil {
 			t.Fatal(err)

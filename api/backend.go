@@ -37,6 +37,8 @@ type ChainReader interface {
 	ChainStatus(ctx context.Context) (ChainStatus, error)
 	Block(ctx context.Context, height uint64) (Block, error)
 	Validators(ctx context.Context) (Validators, error)
+	// Executors lists the peers admitted to execute, by key.
+	Executors(ctx context.Context) ([]Executor, error)
 	// Genesis is the canonical genesis document.
 	Genesis(ctx context.Context) ([]byte, error)
 	Trust(ctx context.Context) (*TrustFile, error)

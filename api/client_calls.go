@@ -77,6 +77,12 @@ func (c *Client) Validators(ctx context.Context) (Validators, error) {
 	return v, c.getJSON(ctx, "/v1/chain/validators", nil, &v)
 }
 
+// Executors asks for the peers admitted to execute, and what they offer.
+func (c *Client) Executors(ctx context.Context) ([]Executor, error) {
+	var l []Executor
+	return l, c.getJSON(ctx, "/v1/chain/executors", nil, &l)
+}
+
 // Genesis asks for the canonical genesis document.
 func (c *Client) Genesis(ctx context.Context) ([]byte, error) {
 	r, _, err := c.stream(ctx, "/v1/chain/genesis", nil)
@@ -118,6 +124,9 @@ func (c *Client) Events(ctx context.Context, q EventQuery, f func(*Event) error)
 	v := heights(q.From, q.To)
 	if q.Follow {
 		v.Set("follow", "true")
+	}
+	if !q.Subject.IsZero() {
+		v.Set("subject", q.Subject.String())
 	}
 	return lines(c, ctx, "/v1/chain/events", v, f)
 }

@@ -75,6 +75,10 @@ func (f *fakeNode) Validators(context.Context) (api.Validators, error) {
 	return api.Validators{Total: 4}, f.err
 }
 
+func (f *fakeNode) Executors(context.Context) ([]api.Executor, error) {
+	return []api.Executor{{Peer: "12D3", Registered: true, Slots: 4}}, f.err
+}
+
 func (f *fakeNode) Genesis(context.Context) ([]byte, error) { return []byte("genesis"), f.err }
 
 func (f *fakeNode) Trust(context.Context) (*api.TrustFile, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/digest"
 )
 
 func (h *handler) postCommand(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +83,7 @@ func (h *handler) getTrust(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) getEvents(w http.ResponseWriter, r *http.Request) {
-	q, err := query(r, "from", "to", "follow")
+	q, err := query(r, "from", "to", "follow", "subject")
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -95,6 +96,12 @@ func (h *handler) getEvents(w http.ResponseWriter, r *http.Request) {
 	if s, ok := q["follow"]; ok {
 		if e.Follow, err = strconv.ParseBool(s); err != nil {
 			h.fail(w, r, Malformed("", "follow %.40q: want true or false", s))
+			return
+		}
+	}
+	if s, ok := q["subject"]; ok {
+		if e.Subject, err = digest.Parse(s); err != nil {
+			h.fail(w, r, Malformed("give a whole id", "subject %.80q: want 64 hexadecimal digits", s))
 			return
 		}
 	}

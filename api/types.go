@@ -115,6 +115,29 @@ type Peer struct {
 	LatencyMs float64        `json:"latency_ms,omitempty"`
 }
 
+// Executor is a peer that the chain admits to execute jobs, as it registered itself, and what stands against placing a
+// job on it.
+type Executor struct {
+	Peer       string          `json:"peer"` // libp2p peer id
+	Key        sign.PublicKey  `json:"key"`
+	Name       string          `json:"name,omitempty"`
+	Operator   sign.PublicKey  `json:"operator"`
+	Registered bool            `json:"registered"` // false: it never said what it offers
+	Engines    []digest.Digest `json:"engines"`
+	Policies   []digest.Digest `json:"policies"` // whose walls its machine gives
+	CPUClass   string          `json:"cpu_class"`
+	Slots      uint32          `json:"slots"` // executions at once; 0: takes no work
+	UsedSlots  uint32          `json:"used_slots"`
+	Memory     uint64          `json:"memory_bytes"` // for executions
+	UsedMemory uint64          `json:"used_memory_bytes"`
+	Labels     []string        `json:"labels"`
+	Draining   bool            `json:"draining"`
+	Reason     string          `json:"reason,omitempty"` // why it takes no work
+	Suspect    bool            `json:"suspect"`          // lost a lease and was silent since: placed last
+	Strikes    uint32          `json:"strikes"`          // points for dissents from seals, after decay
+	SeenMs     uint64          `json:"seen_ms"`          // agreed time of a recent command, to the minute
+}
+
 // Block is one final block.
 type Block struct {
 	Height       uint64         `json:"height"`
@@ -149,10 +172,11 @@ type Validator struct {
 }
 
 // EventQuery selects events by block height, both ends included. To 0 means up to the head; with Follow, from there on
-// as blocks become final, until the caller goes away.
+// as blocks become final, until the caller goes away. A Subject that is not zero leaves only the events about it.
 type EventQuery struct {
 	From, To uint64
 	Follow   bool
+	Subject  digest.Digest
 }
 
 // AuditQuery selects the blocks of an audit export, both ends included. To 0 means up to the head. Format is "json"

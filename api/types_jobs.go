@@ -67,7 +67,6 @@ type Job struct {
 	Outputs    []Output      `json:"outputs,omitempty"` // when sealed
 	Statement  digest.Digest `json:"statement"`         // zeros until sealed
 	SealHeight uint64        `json:"seal_height,omitempty"`
-	Divergence []byte        `json:"divergence,omitempty"` // canonical CBOR: first entries in which executors differ
 }
 
 // Execution is one attempt of a job on one peer.

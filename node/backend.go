@@ -238,6 +238,21 @@ func (b *backend) Validators(context.Context) (api.Validators, error) {
 	return v, nil
 }
 
+// Executors implements api.ChainReader.
+func (b *backend) Executors(context.Context) ([]api.Executor, error) {
+	head := b.n.ledger.head.Load()
+	list := []api.Executor{}
+	for _, x := range head.state.Nodes() {
+		list = append(list, api.Executor{
+			Peer: p2p.PeerID(x.Peer).String(), Key: x.Peer, Name: b.n.nameOf(x.Peer), Operator: x.Operator, Registered: x.Registered,
+			Engines: x.Engines, Policies: x.Policies, CPUClass: x.CPUClass, Slots: x.Slots, UsedSlots: x.UsedSlots,
+			Memory: x.Memory, UsedMemory: x.UsedMemory, Labels: x.Labels, Draining: x.Draining, Reason: x.Reason,
+			Suspect: x.Suspect, Strikes: x.StrikesAt(head.header.TimestampMs), SeenMs: x.SeenMs,
+		})
+	}
+	return list, nil
+}
+
 // Drain implements api.Admin.
 func (b *backend) Drain(_ context.Context, on bool) (api.DrainStatus, error) {
 	b.n.register.drain(on)

@@ -96,6 +96,9 @@ func (b *backend) Events(ctx context.Context, q api.EventQuery, emit func(api.Ev
 			return err
 		}
 		for _, e := range events {
+			if !q.Subject.IsZero() && e.Subject != q.Subject {
+				continue
+			}
 			if err := emit(e); err != nil {
 				return err
 			}
