@@ -86,6 +86,15 @@ func (b *blobs) Adopt(ctx context.Context, path string, ref enc.BlobRef, reason 
 	return b.store.Pin(ref.Digest, reason)
 }
 
+// Put stores bytes.
+func (b *blobs) Put(ctx context.Context, bytes []byte, reason string) error {
+	d, err := b.store.PutBytes(ctx, bytes)
+	if err != nil {
+		return err
+	}
+	return b.store.Pin(d, reason)
+}
+
 // Release drops every pin under a reason.
 func (b *blobs) Release(reason string) error { return b.store.UnpinAll(reason) }
 

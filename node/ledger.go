@@ -31,8 +31,12 @@ type ledger struct {
 	forks map[consensus.BlockID]*executed
 	tip   consensus.BlockID
 
-	head    atomic.Pointer[head]
-	active  atomic.Int64 // jobs of head that are not ended, at most maxActive: more make no difference to the pace
+	head   atomic.Pointer[head]
+	active atomic.Int64 // jobs of head that are not ended, at most maxActive: more make no difference to the pace
+	// onTentative is shown the state after each block that is executed and not final, with the height and time of its
+	// header only. It must not block. Set before the driver runs; nil: nobody.
+	onTentative func(*head)
+
 	watchMu sync.Mutex
 	changed chan struct{} // closed and replaced at every commit
 }
@@ -47,6 +51,8 @@ type head struct {
 // executed is a block's execution that may still be thrown away.
 type executed struct {
 	parent consensus.BlockID
+	height consensus.Height
+	timeMs uint64
 	state  *enc.State
 	events [][]byte
 	spans  []span
@@ -112,7 +118,7 @@ func (l *ledger) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution
 		return driver.Execution{}, fmt.Errorf("execute block %d: the state after its parent %s is not at hand", at.Height, at.Parent.Short())
 	}
 	ctx := enc.BlockContext{Height: uint64(at.Height), TimestampMs: at.TimestampMs, Parent: at.Parent}
-	e := &executed{parent: at.Parent, state: parent.state.Fork()}
+	e := &executed{parent: at.Parent, height: at.Height, timeMs: at.TimestampMs, state: parent.state.Fork()}
 	events, err := e.state.Begin(ctx)
 	if err != nil {
 		return driver.Execution{}, fmt.Errorf("begin block %d: %w", at.Height, err)
@@ -149,9 +155,13 @@ func (e *executed) add(events []receipt.Event) {
 
 // Keep remembers an execution under its block's id.
 func (l *ledger) Keep(id consensus.BlockID, handle any) {
+	e := handle.(*executed)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.forks[id] = handle.(*executed)
+	l.forks[id] = e
+	l.mu.Unlock()
+	if l.onTentative != nil {
+		l.onTentative(&head{id: id, header: consensus.Header{Height: e.height, TimestampMs: e.timeMs}, state: e.state})
+	}
 }
 
 // Drop forgets a block that lost.

@@ -202,7 +202,7 @@ func (l *ledger) archive(h *head, ev *receipt.Event) (work digest.Digest, envelo
 		keys, sigs = append(keys, peer), append(sigs, x.Sig)
 	}
 	st := receipt.NewStatement(l.chain, job, seal.Round, w, &j.Outcome[0], j.Keyed)
-	e, err := receipt.NewEnvelope(st, keys, sigs)
+	e, err := receipt.AssembleEnvelope(st, keys, sigs)
 	if err != nil {
 		return work, nil, fmt.Errorf("archive job %s: %w", job.Short(), err)
 	}

@@ -211,6 +211,7 @@ func (n *Node) openExecution() error {
 	if err != nil {
 		return err
 	}
+	n.ledger.onTentative = func(h *head) { n.runner.Tentative(view{self: n.keys.node.Public(), head: h}) }
 	n.register = newRegistrar(n)
 	return nil
 }

@@ -26,6 +26,18 @@ const MaxSignatures = 64
 
 // NewEnvelope wraps a statement in the executors' signatures, given as keys[i]'s sigs[i] and put in order of key.
 func NewEnvelope(s Statement, keys []sign.PublicKey, sigs []sign.Signature) (*Envelope, error) {
+	e, err := AssembleEnvelope(s, keys, sigs)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.verify(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// AssembleEnvelope is NewEnvelope for signatures that were verified before, as those of a sealed job were by Apply.
+func AssembleEnvelope(s Statement, keys []sign.PublicKey, sigs []sign.Signature) (*Envelope, error) {
 	if len(keys) != len(sigs) {
 		return nil, fmt.Errorf("envelope: %d keys for %d signatures", len(keys), len(sigs))
 	}
@@ -34,9 +46,6 @@ func NewEnvelope(s Statement, keys []sign.PublicKey, sigs []sign.Signature) (*En
 		e.Signatures = append(e.Signatures, EnvelopeSignature{KeyID: k, Sig: append([]byte(nil), sigs[i][:]...)})
 	}
 	sortByKey(e.Signatures, func(s EnvelopeSignature) sign.PublicKey { return s.KeyID })
-	if _, err := e.verify(); err != nil {
-		return nil, err
-	}
 	return e, nil
 }
 

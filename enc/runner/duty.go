@@ -78,6 +78,8 @@ type Blobs interface {
 	Ensure(ctx context.Context, ref enc.BlobRef, reason string) error
 	// Adopt takes a local file into the store, pinned under the reason.
 	Adopt(ctx context.Context, path string, ref enc.BlobRef, reason string) error
+	// Put stores bytes, pinned under the reason.
+	Put(ctx context.Context, b []byte, reason string) error
 	// Release drops the pins under the reason.
 	Release(reason string) error
 	// Reasons lists the reasons with that prefix under which something is pinned.

@@ -44,6 +44,7 @@ func (r *Runner) execute(ctx context.Context, d Duty) error {
 			return &NoResult{Reason: enc.DeclineInputs, Detail: fmt.Sprintf("input %s: %v", in.Path, err)}
 		}
 	}
+	began := r.cfg.Now()
 	dir, err := r.store.begin(d.Job)
 	if err != nil {
 		return err
@@ -61,16 +62,18 @@ func (r *Runner) execute(ctx context.Context, d Duty) error {
 	if err := o.Check(); err != nil {
 		return err // a fault of the executor: what is on disk would not be taken back
 	}
+	if r.cfg.Now().Sub(began) < r.cfg.Cheap {
+		if ok, err := r.store.remember(d.Job, o); ok || err != nil {
+			return err
+		}
+	}
 	return r.store.finish(d.Job, o)
 }
 
 // settle looks at what is kept for a job that is no duty any more: outputs of a sealed job that this peer agreed on
 // become blobs, kept for the result's lifetime; everything else is dropped, and the inputs are released.
 func (r *Runner) settle(ctx context.Context, v View, wanted map[digest.Digest]bool) error {
-	jobs, err := r.store.jobs()
-	if err != nil {
-		return err
-	}
+	jobs := r.store.jobs()
 	for job := range r.inputs {
 		if !slices.Contains(jobs, job) {
 			jobs = append(jobs, job) // it came to no outcome
@@ -120,9 +123,16 @@ func (r *Runner) publish(ctx context.Context, job digest.Digest) error {
 	if err != nil || !ok {
 		return err
 	}
+	memory, cheap := r.store.memory(job)
 	for _, out := range o.Outputs {
 		if out.Bytes == 0 {
 			continue // nobody needs to be asked for nothing
+		}
+		if cheap {
+			if err := r.cfg.Blobs.Put(ctx, memory[out.Name], resultReason(job)); err != nil {
+				return fmt.Errorf("output %s: %w", out.Name, err)
+			}
+			continue
 		}
 		path := filepath.Join(r.store.outputs(job), out.Name)
 		if err := r.cfg.Blobs.Adopt(ctx, path, enc.BlobRef{Digest: out.Digest, Bytes: out.Bytes}, resultReason(job)); err != nil {

@@ -28,6 +28,7 @@ type Config struct {
 	Dir      string           // folder of executions, this runner's alone
 	Slots    int              // executions at once; at least 1
 	Resend   time.Duration    // after which an unanswered command is sent again; 0 means 3 s
+	Cheap    time.Duration    // an execution shorter than that is not worth a disk's time: after a crash it is done again; 0 means 1 s
 	Now      func() time.Time // the clock of Resend; time.Now if nil
 	Executor Executor
 	Blobs    Blobs
@@ -41,9 +42,10 @@ type Runner struct {
 	store *store
 	wake  chan struct{} // capacity 1: a newer view replaces an unread one
 
-	mu   sync.Mutex
-	next View
-	seen time.Time // when next came
+	mu        sync.Mutex
+	next      View
+	seen      time.Time // when next came
+	tentative View      // newer than next, and not final
 
 	// Owned by Run's goroutine.
 	sent    map[string]time.Time // command key → the last send
@@ -57,6 +59,7 @@ type Runner struct {
 	kept   map[digest.Digest]uint64    // sealed and agreed: agreed time until which outputs stay pinned
 	inputs map[digest.Digest]bool      // jobs whose inputs may be pinned
 	failed map[digest.Digest]*NoResult // duties without a result
+	ahead  map[digest.Digest]uint64    // jobs begun by a tentative view: its height, until a final view is as high
 	redone map[digest.Digest]bool      // duties that were executed again because the disk had damaged them
 	counts counts
 }
@@ -84,6 +87,9 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Resend == 0 {
 		cfg.Resend = 3 * time.Second
 	}
+	if cfg.Cheap == 0 {
+		cfg.Cheap = time.Second
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -96,7 +102,7 @@ func New(cfg Config) (*Runner, error) {
 		sent: map[string]time.Time{}, running: map[digest.Digest]*execution{}, holds: map[digest.Digest]context.CancelFunc{},
 		done: make(chan *execution), held: make(chan holdResult), slots: make(chan struct{}, cfg.Slots),
 		kept: map[digest.Digest]uint64{}, inputs: map[digest.Digest]bool{},
-		failed: map[digest.Digest]*NoResult{}, redone: map[digest.Digest]bool{},
+		failed: map[digest.Digest]*NoResult{}, ahead: map[digest.Digest]uint64{}, redone: map[digest.Digest]bool{},
 	}
 	for _, reason := range cfg.Blobs.Reasons(jobReasons) {
 		if job, err := digest.Parse(strings.TrimPrefix(reason, jobReasons)); err == nil {
@@ -116,6 +122,20 @@ func New(cfg Config) (*Runner, error) {
 func (r *Runner) Committed(v View) {
 	r.mu.Lock()
 	r.next, r.seen = v, r.cfg.Now()
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Tentative shows the runner the state after a block that is not final yet. What it assigns to this peer is begun, and
+// committed to, before the block is final, which hides the time of two blocks: if the block comes to nothing, so does the
+// execution, and a commit tells nobody anything. Nothing is revealed, dropped or declined for a tentative view. It never
+// blocks. Safe for concurrent use.
+func (r *Runner) Tentative(v View) {
+	r.mu.Lock()
+	r.tentative = v
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -147,7 +167,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}()
 	tick := time.NewTicker(r.cfg.Resend)
 	defer tick.Stop()
-	var last View
+	var last, tentative View
 	var seen time.Time
 	for {
 		select {
@@ -155,7 +175,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			return nil
 		case <-r.wake:
 			r.mu.Lock()
-			last, seen = r.next, r.seen
+			last, seen, tentative = r.next, r.seen, r.tentative
 			r.mu.Unlock()
 		case <-tick.C:
 		case e := <-r.done:
@@ -169,7 +189,26 @@ func (r *Runner) Run(ctx context.Context) error {
 		if err := r.reconcile(ctx, last, seen); err != nil {
 			return err
 		}
+		if tentative != nil && tentative.Height() > last.Height() {
+			if err := r.foresee(ctx, tentative); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// foresee begins what a tentative view assigns.
+func (r *Runner) foresee(ctx context.Context, v View) error {
+	for _, d := range v.Duties() {
+		if d.Act != ActCommit || r.running[d.Job] != nil || r.failed[d.Job] != nil {
+			continue
+		}
+		r.ahead[d.Job] = v.Height()
+		if err := r.perform(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *Runner) finished(e *execution) {
@@ -212,8 +251,15 @@ func (r *Runner) reconcile(ctx context.Context, v View, seen time.Time) error {
 		}
 	}
 	r.renew(ctx, v.TimeMs()+uint64(max(0, r.cfg.Now().Sub(seen).Milliseconds())), renew)
+	for job, height := range r.ahead {
+		if v.Height() >= height {
+			delete(r.ahead, job)
+		} else {
+			wanted[job] = true // perhaps; this view is too old to tell
+		}
+	}
 	for _, e := range r.running {
-		if !e.wanted {
+		if !e.wanted && !wanted[e.job] {
 			e.cancel(ErrStopped)
 		}
 	}
@@ -351,8 +397,15 @@ func (r *Runner) salt(job digest.Digest, round uint32) [32]byte {
 // statement is what this peer says about a job in a round, and the digest over the output bytes keyed by both.
 func (r *Runner) statement(d Duty, o receipt.Outcome) (receipt.Statement, digest.Digest, error) {
 	k := receipt.NewKeyedHasher(d.Job, d.Round)
+	memory, cheap := r.store.memory(d.Job)
 	for _, out := range o.Outputs {
-		if err := r.hashOutput(k, d.Job, out); err != nil {
+		var err error
+		if !cheap {
+			err = r.hashOutput(k, d.Job, out)
+		} else if err = k.Begin(out.Name, out.Bytes); err == nil {
+			_, err = k.Write(memory[out.Name])
+		}
+		if err != nil {
 			return receipt.Statement{}, digest.Digest{}, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
@@ -130,6 +131,12 @@ func (m *machine) Adopt(_ context.Context, path string, ref enc.BlobRef, reason 
 	return nil
 }
 
+func (m *machine) Put(_ context.Context, b []byte, reason string) error {
+	m.pin(reason)
+	m.adopted <- enc.BlobRef{Digest: digest.Of(b), Bytes: uint64(len(b))}
+	return nil
+}
+
 func (m *machine) Command(_ context.Context, kind enc.Kind, payload []byte) error {
 	if m.refuse.Load() {
 		return errors.New("the mempool is full")
@@ -153,9 +160,14 @@ const slots = 2
 // start runs a runner; the function that it gives ends it, and checks that it ended well.
 func start(t *testing.T, dir string, m *machine) (*Runner, func()) {
 	t.Helper()
+	return startCheap(t, dir, m, -1) // every execution is kept on disk
+}
+
+func startCheap(t *testing.T, dir string, m *machine, cheap time.Duration) (*Runner, func()) {
+	t.Helper()
 	m.sent, m.adopted = make(chan enc.Payload, 64), make(chan enc.BlobRef, 64)
 	r, err := New(Config{
-		ChainID: testChain, Key: testKey, Dir: dir, Slots: slots, Executor: m, Blobs: m, Command: m, Logger: slog.New(slog.DiscardHandler),
+		ChainID: testChain, Key: testKey, Dir: dir, Slots: slots, Cheap: cheap, Executor: m, Blobs: m, Command: m, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -218,8 +230,8 @@ func TestRevealOpensTheCommitAndOutputsFollowTheSeal(t *testing.T) {
 			t.Errorf("published %+v", ref)
 		}
 		synctest.Wait()
-		if left, err := r.store.jobs(); err != nil || len(left) != 0 || m.runs.Load() != 1 {
-			t.Errorf("left on disk: %v (%v); %d runs", left, err, m.runs.Load())
+		if left := r.store.jobs(); len(left) != 0 || m.runs.Load() != 1 {
+			t.Errorf("left on disk: %v; %d runs", left, m.runs.Load())
 		}
 	})
 }
@@ -244,6 +256,54 @@ func TestRestartedPeerRevealsEvenIfItsDiskForgot(t *testing.T) {
 	})
 }
 
+// TestCheapExecution checks that a short execution is kept without a folder, is revealed and published from memory, is
+// found again by a restarted peer, and is done again where a crash of the machine has damaged its file.
+func TestCheapExecution(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, testJob.String()+cheapFile)
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{}
+		r, stop := startCheap(t, dir, m, 0)
+		r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
+		commit := (<-m.sent).(*enc.Commit)
+		synctest.Wait()
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != filepath.Base(file) {
+			t.Errorf("on disk: %v (%v)", entries, err)
+		}
+		stop()
+		for runs := int32(1); runs <= 2; runs++ {
+			r, stop := startCheap(t, dir, m, 0)
+			r.Committed(chain{height: 2, duties: []Duty{duty(ActReveal)}})
+			opens(t, commit, (<-m.sent).(*enc.Reveal))
+			if n := m.runs.Load(); n != runs {
+				t.Errorf("%d runs, want %d", n, runs)
+			}
+			stop()
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw[len(raw)/2] ^= 1
+			if runs == 1 {
+				if err := os.WriteFile(file, raw, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		r, stop = startCheap(t, dir, m, 0)
+		defer stop()
+		r.Committed(chain{height: 4, end: End{Known: true, Agreed: true, KeepMs: 1 << 40}})
+		if ref := <-m.adopted; ref.Bytes != 3 || ref.Digest != digest.Of([]byte("42\n")) || !m.pinned(resultReason(testJob)) {
+			t.Errorf("published %+v", ref)
+		}
+		synctest.Wait()
+		entries, err := os.ReadDir(dir)
+		if left := r.store.jobs(); len(left)+len(entries) != 0 || err != nil || m.runs.Load() != 2 {
+			t.Errorf("kept: %v and %v (%v); %d runs, want two", left, entries, err, m.runs.Load())
+		}
+	})
+}
+
 func TestUnwantedExecutionStops(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -257,8 +317,8 @@ func TestUnwantedExecutionStops(t *testing.T) {
 		if m.runs.Load() != 1 || m.stopped.Load() != 1 || len(m.sent) != 0 {
 			t.Errorf("%d runs, %d stopped, %d commands", m.runs.Load(), m.stopped.Load(), len(m.sent))
 		}
-		if left, err := r.store.jobs(); err != nil || len(left) != 0 {
-			t.Errorf("left on disk: %v (%v)", left, err)
+		if left := r.store.jobs(); len(left) != 0 {
+			t.Errorf("left on disk: %v", left)
 		}
 	})
 }
@@ -273,8 +333,8 @@ func TestHalfWrittenExecutionIsSweptAtStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left, err := s.jobs(); err != nil || len(left) != 0 {
-		t.Errorf("left: %v (%v)", left, err)
+	if left := s.jobs(); len(left) != 0 {
+		t.Errorf("left: %v", left)
 	}
 	if _, err := s.begin(testJob); err != nil {
 		t.Fatal(err)
@@ -285,4 +345,54 @@ func TestHalfWrittenExecutionIsSweptAtStart(t *testing.T) {
 	if _, ok, err := s.load(testJob); ok || err != nil {
 		t.Errorf("a damaged outcome was taken for one: %v", err)
 	}
+}
+
+func TestTentativeAssignmentIsBegunButNotRevealed(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{}
+		r, stop := start(t, dir, m)
+		defer stop()
+		r.Committed(chain{height: 1})
+		r.Tentative(chain{height: 2, duties: []Duty{duty(ActCommit)}})
+		synctest.Wait()
+		if m.runs.Load() != 1 {
+			t.Fatalf("%d runs after a tentative assignment", m.runs.Load())
+		}
+		next[*enc.Commit](t, m)
+		r.Tentative(chain{height: 3, duties: []Duty{duty(ActReveal)}})
+		synctest.Wait()
+		quiet(t, m) // what may be undone opens nothing
+		r.Committed(chain{height: 3, duties: []Duty{duty(ActReveal)}})
+		synctest.Wait()
+		next[*enc.Reveal](t, m)
+		if m.runs.Load() != 1 {
+			t.Errorf("%d runs", m.runs.Load())
+		}
+	})
+}
+
+func TestTentativeAssignmentThatCameToNothingStops(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{hang: true}
+		r, stop := start(t, dir, m)
+		defer stop()
+		r.Committed(chain{height: 1})
+		r.Tentative(chain{height: 3, duties: []Duty{duty(ActCommit)}})
+		synctest.Wait()
+		r.Committed(chain{height: 2}) // older: it cannot tell
+		synctest.Wait()
+		if m.runs.Load() != 1 || m.stopped.Load() != 0 {
+			t.Fatalf("%d runs, %d stopped by an older block", m.runs.Load(), m.stopped.Load())
+		}
+		r.Committed(chain{height: 3}) // another block of that height became final
+		synctest.Wait()
+		if m.stopped.Load() != 1 || len(m.sent) != 0 {
+			t.Errorf("%d stopped, %d commands", m.stopped.Load(), len(m.sent))
+		}
+		if left := r.store.jobs(); len(left) != 0 {
+			t.Errorf("left on disk: %v", left)
+		}
+	})
 }

@@ -34,7 +34,8 @@ func (s *Store) Pin(d digest.Digest, reason string) error {
 	return nil
 }
 
-// Unpin takes one reason back. The blob stays until it is collected. One that was not pinned so changes nothing.
+// Unpin takes one reason back. The blob stays until it is collected. One that was not pinned so changes nothing. It is
+// durable with the next pin: a crash before may bring the reason back, and Reasons tells.
 func (s *Store) Unpin(d digest.Digest, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,6 +66,10 @@ func (s *Store) setPin(d digest.Digest, reason string) {
 		s.pins[d] = map[string]bool{}
 	}
 	s.pins[d][reason] = true
+	if s.pinned[reason] == nil {
+		s.pinned[reason] = map[digest.Digest]bool{}
+	}
+	s.pinned[reason][d] = true
 }
 
 func (s *Store) clearPin(d digest.Digest, reason string) {
@@ -72,9 +77,13 @@ func (s *Store) clearPin(d digest.Digest, reason string) {
 	if len(s.pins[d]) == 0 {
 		delete(s.pins, d)
 	}
+	delete(s.pinned[reason], d)
+	if len(s.pinned[reason]) == 0 {
+		delete(s.pinned, reason)
+	}
 }
 
-// logPin appends one line and syncs it.
+// logPin appends one line, and syncs it if it is a new pin.
 func (s *Store) logPin(sign byte, d digest.Digest, reason string) error {
 	if s.log == nil {
 		return errors.New("the blob store is closed")
@@ -84,7 +93,7 @@ func (s *Store) logPin(sign byte, d digest.Digest, reason string) error {
 		return err
 	}
 	_, err = s.log.WriteString(pinLine(sign, d, reason))
-	if err == nil {
+	if err == nil && sign == '+' {
 		err = s.log.Sync()
 	}
 	if err != nil {
@@ -150,7 +159,7 @@ func (s *Store) rewritePins(path string) error {
 		return diskError("write pin log", err)
 	}
 	w := bufio.NewWriter(f)
-	for _, d := range s.pinned() {
+	for _, d := range s.pinnedBlobs() {
 		for r := range s.pins[d] {
 			_, _ = w.WriteString(pinLine('+', d, r)) // Flush tells
 		}
@@ -173,7 +182,7 @@ func (s *Store) rewritePins(path string) error {
 	return nil
 }
 
-func (s *Store) pinned() []digest.Digest {
+func (s *Store) pinnedBlobs() []digest.Digest {
 	var out []digest.Digest
 	for d := range s.pins {
 		out = append(out, d)

@@ -11,10 +11,8 @@ import (
 func (s *Store) UnpinAll(reason string) error {
 	s.mu.Lock()
 	var list []digest.Digest
-	for d, reasons := range s.pins {
-		if reasons[reason] {
-			list = append(list, d)
-		}
+	for d := range s.pinned[reason] {
+		list = append(list, d)
 	}
 	s.mu.Unlock()
 	slices.SortFunc(list, digest.Digest.Compare)
@@ -30,17 +28,11 @@ func (s *Store) UnpinAll(reason string) error {
 func (s *Store) Reasons(prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := map[string]bool{}
-	for _, reasons := range s.pins {
-		for r := range reasons {
-			if strings.HasPrefix(r, prefix) {
-				seen[r] = true
-			}
+	out := []string{}
+	for r := range s.pinned {
+		if strings.HasPrefix(r, prefix) {
+			out = append(out, r)
 		}
-	}
-	out := make([]string, 0, len(seen))
-	for r := range seen {
-		out = append(out, r)
 	}
 	slices.Sort(out)
 	return out

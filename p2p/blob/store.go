@@ -38,6 +38,7 @@ type Store struct {
 	used     uint64                            // bytes of blobs
 	coming   uint64                            // bytes reserved by writers
 	pins     map[digest.Digest]map[string]bool // reasons by digest
+	pinned   map[string]map[digest.Digest]bool // the same by reason
 	log      *os.File                          // blobs/pins
 	fetching map[digest.Digest]bool            // partials in use
 }
@@ -51,7 +52,7 @@ type entry struct {
 // the bytes kept; 0 means no bound.
 func Open(dir string, quotaBytes uint64) (*Store, error) {
 	s := &Store{root: filepath.Join(dir, "blobs"), quota: quotaBytes, blobs: map[digest.Digest]entry{},
-		pins: map[digest.Digest]map[string]bool{}, fetching: map[digest.Digest]bool{}}
+		pins: map[digest.Digest]map[string]bool{}, pinned: map[string]map[digest.Digest]bool{}, fetching: map[digest.Digest]bool{}}
 	for _, d := range []string{s.root, s.dir("tmp"), s.dir("partial")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open blob store: %w", err)
