@@ -20,10 +20,9 @@ func jobCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "job",
 		Usage: "what became of jobs",
-		Subcommands: []*cli.Command{
+		Subcommands: append([]*cli.Command{
 			{Name: "list", Usage: "list jobs, newest first", Flags: listFlags(), Action: action(jobList)},
 			{Name: "describe", Usage: "everything the chain says about a job", ArgsUsage: "JOB", Action: action(jobDescribe)},
-			{Name: "history", Usage: "the stages that a job went through", ArgsUsage: "JOB", Action: action(jobHistory)},
 			{
 				Name: "wait", Usage: "wait until a job has ended", ArgsUsage: "JOB",
 				Action: action(func(c *cli.Context, e *env) error {
@@ -42,7 +41,7 @@ func jobCommand() *cli.Command {
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "output", Value: "stdout", Usage: "`NAME` of the output"}},
 				Action: action(jobGet),
 			},
-		},
+		}, storyCommands()...),
 	}
 }
 
@@ -178,38 +177,6 @@ func jobDescribe(c *cli.Context, e *env) error {
 			return t.flush()
 		}
 		return nil
-	})
-}
-
-func jobHistory(c *cli.Context, e *env) error {
-	return withJob(c, e, time.Minute, func(ctx context.Context, n *conn, j api.Job) error {
-		list := []api.JobEvent{}
-		done := errors.New("that is all so far")
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		if !api.Ended(j.State) {
-			// The stream of a running job has no end: what is there comes at once, then it is left.
-			t := time.AfterFunc(time.Second, cancel)
-			defer t.Stop()
-		}
-		err := n.JobEvents(ctx, j.ID.String(), func(ev *api.JobEvent) error {
-			list = append(list, *ev)
-			if ev.Ended() {
-				return done
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, done) && (api.Ended(j.State) || ctx.Err() == nil) {
-			return err
-		}
-		if e.json {
-			return writeJSON(e.out, list)
-		}
-		t := newTable(e.out, "TIME", "BLOCK", "STAGE", "ROUND", "DETAIL")
-		for _, ev := range list {
-			t.row(moment(ev.TimeMs), ev.Height, ev.Stage, ev.Round, orDash(ev.Detail))
-		}
-		return t.flush()
 	})
 }
 
