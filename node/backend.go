@@ -31,7 +31,7 @@ func (b *backend) SubmitCommand(ctx context.Context, tx []byte) (api.CommandAcce
 	n := b.n
 	cmd, err := enc.DecodeCommand(tx)
 	if err != nil {
-		return api.CommandAccepted{}, api.Malformed("", "%v", err)
+		return api.CommandAccepted{}, api.Malformed("send the canonical encoding of a signed command", "malformed command of %d bytes: %v", len(tx), err)
 	}
 	id := cmd.ID()
 	if _, ok := n.ledger.command(ctx, id); ok {
