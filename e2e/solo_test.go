@@ -1,0 +1,214 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/metanode/metanode/api"
+)
+
+// solo is one peer started by hand with the shipped configuration: a chain of one.
+type solo struct {
+	*testnet
+	p *peer
+}
+
+// newSolo starts a peer in a folder.
+func newSolo(t *testing.T, dir string) *solo {
+	t.Helper()
+	bin(t)
+	t.Setenv("BPI_GATEWAY_LISTEN", "127.0.0.1:0")
+	p := &peer{Name: "solo", Dir: dir, Socket: filepath.Join(dir, "api.sock")}
+	s := &solo{testnet: &testnet{t: t, home: dir, peers: []*peer{p}}, p: p}
+	t.Cleanup(s.down)
+	s.begin()
+	return s
+}
+
+// begin starts the peer and waits until it does its work.
+func (s *solo) begin() {
+	s.t.Helper()
+	cmd := s.command()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.p.again = cmd
+	eventually(s.t, 30*time.Second, "ready", func() bool {
+		st, err := s.client(s.p).Status(s.t.Context())
+		return err == nil && st.Ready
+	})
+}
+
+func (s *solo) command() *exec.Cmd {
+	cmd := exec.Command(bin(s.t), "node", "start", "--config", "../configs/devnet.toml")
+	cmd.Env = append(os.Environ(), "BPI_HOME="+s.home)
+	return cmd
+}
+
+// end sends a signal and waits for the process.
+func (s *solo) end(sig syscall.Signal) error {
+	s.t.Helper()
+	if err := s.p.again.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+	err := s.p.again.Wait()
+	s.p.again = nil
+	return err
+}
+
+// promise submits a job, and gives its id if the peer took it.
+func (s *solo) promise(i int) (string, result) {
+	s.t.Helper()
+	r := s.run("analytics", "submit", "--fresh", "--detach", "--id-only", "--replicas", "1", "--quorum", "1",
+		"--dataset", "users", "--query", fmt.Sprintf("SELECT COUNT(*) + %d FROM users", i))
+	return strings.TrimSpace(r.stdout), r
+}
+
+// TestOnePeerByHand is killed under load, again and again, and stopped politely at the end.
+func TestOnePeerByHand(t *testing.T) {
+	s := newSolo(t, home(t))
+	s.users()
+	var jobs []string
+	height := uint64(0)
+	for i := range 8 {
+		for j := range 3 {
+			id, r := s.promise(10*i + j)
+			if r.code != 0 {
+				t.Fatalf("submit: exit code %d: %s", r.code, r.stderr)
+			}
+			jobs = append(jobs, id)
+		}
+		now := s.height(s.p)
+		if now < height {
+			t.Fatalf("the height went back from %d to %d", height, now)
+		}
+		height = now
+		_ = s.end(syscall.SIGKILL) // wherever it is with the three
+		s.begin()
+	}
+	for _, id := range jobs {
+		if j := s.ended(s.p, id, 60*time.Second); j.State != api.JobSealed {
+			t.Errorf("job %.12s is %s: %s", id, j.State, j.Reason)
+		}
+	}
+	if err := s.end(syscall.SIGTERM); err != nil {
+		t.Errorf("SIGTERM: %v; want a clean end", err)
+	}
+	if _, err := os.Stat(s.p.Socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// TestPortsTaken starts a peer whose ports others have: the error names the port and the setting.
+func TestPortsTaken(t *testing.T) {
+	bin(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	address := l.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	n := &testnet{t: t, home: home(t)}
+	for _, c := range []struct{ variable, value, setting string }{
+		{"BPI_P2P_LISTEN_PORT", port, "listen_port"},
+		{"BPI_API_LISTEN", address, "[api]"},
+		{"BPI_GATEWAY_LISTEN", address, "[gateway]"},
+	} {
+		t.Run(c.variable, func(t *testing.T) {
+			t.Setenv("BPI_GATEWAY_LISTEN", "127.0.0.1:0")
+			t.Setenv(c.variable, c.value)
+			n.t = t
+			r := n.runWith(home(t), "node", "start", "--config", "../configs/devnet.toml")
+			if r.code != 1 || !strings.Contains(r.stderr, port) || !strings.Contains(r.stderr, c.setting) {
+				t.Errorf("exit code %d; want 1 and an error that names port %s and %s:\n%s", r.code, port, c.setting, r.stderr)
+			}
+		})
+	}
+}
+
+// TestFullDisk fills the disk under a peer: what it promised before and meanwhile is kept once there is room again.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small disk needs root")
+	}
+	dir := home(t)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
+		t.Skipf("no small disk: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	s := newSolo(t, dir)
+	s.users()
+	before, r := s.promise(0)
+	if r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	filler := filepath.Join(dir, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fill := func() {
+		for {
+			if _, err := f.Write(make([]byte, 64<<10)); err != nil {
+				for { // and the last page
+					if _, err := f.Write(make([]byte, 512)); err != nil {
+						return
+					}
+				}
+			}
+		}
+	}
+	fill()
+	promised := []string{before}
+	for i := range 5 {
+		id, r := s.promise(100 + i)
+		switch {
+		case r.code == 0 && id != "":
+			promised = append(promised, id)
+		default:
+			t.Logf("on a full disk: exit code %d: %s", r.code, strings.TrimSpace(r.stderr))
+		}
+		fill()
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, "log", "node.log")); err == nil && !strings.Contains(string(raw), "no space left") {
+		t.Log("the log had no room to name the cause, or nothing failed")
+	}
+	if err := os.Truncate(filler, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if gone(s.p.pid()) {
+		t.Log("the peer had ended")
+		_ = s.p.again.Wait()
+		s.begin()
+	}
+	after, r := s.promise(1000)
+	if r.code != 0 {
+		t.Logf("first submit with room again: exit code %d: %s", r.code, r.stderr)
+		_ = s.end(syscall.SIGKILL)
+		s.begin()
+		if after, r = s.promise(1001); r.code != 0 {
+			t.Fatalf("after a restart with room: %s", r.stderr)
+		}
+	}
+	for _, id := range append(promised, after) {
+		if j := s.ended(s.p, id, 60*time.Second); j.State != api.JobSealed {
+			t.Errorf("job %.12s is %s: %s", id, j.State, j.Reason)
+		}
+	}
+}
