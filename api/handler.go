@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/metanode/metanode/internal/digest"
@@ -241,6 +242,10 @@ func (h *handler) asError(r *http.Request, err error) *Error {
 		return Unavailable("", "the request was given up before its answer")
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unavailable("try again later", "the answer took too long: %v", err)
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		h.o.Log.Error("api: the disk is full", "route", r.Pattern, "err", err)
+		return newError(http.StatusInsufficientStorage, CodeQuotaFull, "make room on the disk of the node's data folder, then ask again", "the node's disk is full: %v", err)
 	}
 	h.o.Log.Error("api: answer a request", "route", r.Pattern, "caller", callerOf(r).String(), "err", err)
 	return newError(http.StatusInternalServerError, CodeInternal, "see the node's log", "%v", err)

@@ -19,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
@@ -92,6 +93,24 @@ func TestCommandsThatAreRefused(t *testing.T) {
 	if a, b := fmt.Sprintf("%+v", first), fmt.Sprintf("%+v", again); a != b {
 		t.Errorf("a replayed command changed what became of it:\n%s\n%s", a, b)
 	}
+}
+
+// cancelNothing is a command of the chain that c talks to, of a new client: to cancel a job that is nobody's.
+func cancelNothing(t testing.TB, c *api.Client, nonce byte) []byte {
+	t.Helper()
+	raw, err := c.Genesis(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g consensus.Genesis
+	if err := canon.Unmarshal(raw, &g); err != nil {
+		t.Fatal(err)
+	}
+	cmd := enc.CommandBody{
+		ChainID: g.ChainID(), ExpiresMs: uint64(time.Now().Add(time.Minute).UnixMilli()), Nonce: [16]byte{nonce},
+		Kind: enc.KindCancelJob, Payload: canon.Must(&enc.CancelJob{Job: digest.Of([]byte("nobody's job"))}),
+	}.Sign(sign.FromSeed(bytes.Repeat([]byte{9}, 32)))
+	return cmd.Encode()
 }
 
 // TestGarbageOnEveryStreamAndTopic joins with a raw host that speaks nonsense on all that a peer offers.

@@ -15,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/metanode/metanode/cage"
-	"github.com/metanode/metanode/internal/digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +24,7 @@ type job struct {
 	out            string
 	job, mounts    *os.File
 	stdin          *os.File
-	stdout, stderr *os.File // in the folder out
+	stdout, stderr *os.File // in memory: a full disk must not look like something the program did
 	outDir         *os.File // the program's /out, once composed
 }
 
@@ -49,18 +48,11 @@ func newJob(spec *cage.Spec, policy *cage.Policy, files cage.Files, out string, 
 			f.Close()
 		}
 	}
-	for _, s := range []struct {
-		dst  **os.File
-		name string
-	}{{&j.stdout, cage.OutputStdout}, {&j.stderr, cage.OutputStderr}} {
-		f, e := os.OpenFile(filepath.Join(out, s.name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-		open(s.dst, f, e)
-	}
 	for _, m := range []struct {
 		dst  **os.File
 		name string
 		b    []byte
-	}{{&j.stdin, "stdin", spec.Stdin}, {&j.job, "job", encodeJob(spec, filter, flags)}, {&j.mounts, "mounts", mounts}} {
+	}{{&j.stdin, "stdin", spec.Stdin}, {&j.job, "job", encodeJob(spec, filter, flags)}, {&j.mounts, "mounts", mounts}, {&j.stdout, cage.OutputStdout, nil}, {&j.stderr, cage.OutputStderr, nil}} {
 		f, e := memory(m.name, m.b)
 		open(m.dst, f, e)
 	}
@@ -188,17 +180,17 @@ func (j *job) collect(res *cage.Result) error {
 		return err
 	}
 	left := j.spec.Limits.OutputBytes
-	for _, name := range []string{cage.OutputStdout, cage.OutputStderr} {
-		f, err := os.OpenFile(filepath.Join(j.out, name), os.O_RDWR, 0)
+	for _, stream := range []struct {
+		name string
+		f    *os.File
+	}{{cage.OutputStdout, j.stdout}, {cage.OutputStderr, j.stderr}} {
+		if _, err := stream.f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		o, over, err := j.takeTo(stream.f, stream.name, &left)
 		if err != nil {
 			return err
 		}
-		o, over, err := take(f, nil, &left)
-		f.Close()
-		if err != nil {
-			return err
-		}
-		o.Name = name
 		res.Outputs = append(res.Outputs, o)
 		if over {
 			res.Killed = cage.KilledOutput
@@ -224,53 +216,40 @@ func (j *job) takeFile(name string, left *uint64) (cage.Output, bool, error) {
 	}
 	src := os.NewFile(uintptr(fd), name)
 	defer src.Close()
-	to := filepath.Join(j.out, filepath.FromSlash(cage.OutputPrefix+name))
+	return j.takeTo(src, cage.OutputPrefix+name, left)
+}
+
+// takeTo hashes at most *left bytes of src, from where it stands, into the output of a name in the folder out, and
+// reports whether there were more.
+func (j *job) takeTo(src *os.File, name string, left *uint64) (cage.Output, bool, error) {
+	o := cage.Output{Name: name}
+	st, err := src.Stat()
+	if err != nil {
+		return o, false, err
+	}
+	o.Bytes = min(uint64(st.Size()), *left)
+	to := filepath.Join(j.out, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return cage.Output{}, false, err
+		return o, false, err
 	}
 	dst, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return cage.Output{}, false, err
+		return o, false, err
 	}
-	o, over, err := take(src, dst, left)
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(h, dst), io.LimitReader(src, int64(o.Bytes)))
 	if cerr := dst.Close(); err == nil {
 		err = cerr
 	}
-	o.Name = cage.OutputPrefix + name
-	return o, over, err
-}
-
-// take hashes at most *left bytes of f, copies them to dst if there is one and otherwise cuts f, and reports whether
-// there were more.
-func take(f, dst *os.File, left *uint64) (cage.Output, bool, error) {
-	st, err := f.Stat()
+	if err == nil && uint64(n) != o.Bytes {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
-		return cage.Output{}, false, err
+		return o, false, fmt.Errorf("keep output %q, %d of %d bytes: %w", name, n, o.Bytes, err)
 	}
-	size := uint64(st.Size())
-	over := size > *left
-	if over {
-		size = *left
-		if dst == nil {
-			if err := f.Truncate(int64(size)); err != nil {
-				return cage.Output{}, false, err
-			}
-		}
-	}
-	h := sha256.New()
-	var w io.Writer = h
-	if dst != nil {
-		w = io.MultiWriter(h, dst)
-	}
-	if n, err := io.Copy(w, io.LimitReader(f, int64(size))); err != nil || uint64(n) != size {
-		return cage.Output{}, false, fmt.Errorf("read %d of %d bytes: %w", n, size, errors.Join(err))
-	}
-	*left -= size
-	o := cage.Output{Bytes: size}
-	var d digest.Digest
-	h.Sum(d[:0])
-	o.Digest = d
-	return o, over, nil
+	*left -= o.Bytes
+	h.Sum(o.Digest[:0])
+	return o, uint64(st.Size()) > o.Bytes, nil
 }
 
 // openBeneath opens name below dir and follows no link.
