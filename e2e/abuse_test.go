@@ -96,7 +96,7 @@ func TestCommandsThatAreRefused(t *testing.T) {
 }
 
 // cancelNothing is a command of the chain that c talks to, of a new client: to cancel a job that is nobody's.
-func cancelNothing(t testing.TB, c *api.Client, nonce byte) []byte {
+func cancelNothing(t testing.TB, c *api.Client, nonce uint64) []byte {
 	t.Helper()
 	raw, err := c.Genesis(t.Context())
 	if err != nil {
@@ -107,7 +107,7 @@ func cancelNothing(t testing.TB, c *api.Client, nonce byte) []byte {
 		t.Fatal(err)
 	}
 	cmd := enc.CommandBody{
-		ChainID: g.ChainID(), ExpiresMs: uint64(time.Now().Add(time.Minute).UnixMilli()), Nonce: [16]byte{nonce},
+		ChainID: g.ChainID(), ExpiresMs: uint64(time.Now().Add(time.Minute).UnixMilli()), Nonce: [16]byte(binary.BigEndian.AppendUint64(make([]byte, 8), nonce)),
 		Kind: enc.KindCancelJob, Payload: canon.Must(&enc.CancelJob{Job: digest.Of([]byte("nobody's job"))}),
 	}.Sign(sign.FromSeed(bytes.Repeat([]byte{9}, 32)))
 	return cmd.Encode()

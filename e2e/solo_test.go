@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/internal/digest"
 )
 
 // solo is one peer started by hand with the shipped configuration: a chain of one.
 type solo struct {
 	*testnet
-	p *peer
+	p   *peer
+	out *bytes.Buffer // what the process said; read it when the process has ended
 }
 
 // newSolo starts a peer in a folder.
@@ -39,8 +41,8 @@ func newSolo(t *testing.T, dir string) *solo {
 func (s *solo) begin() {
 	s.t.Helper()
 	cmd := s.command()
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	s.out = &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = s.out, s.out
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -190,13 +192,19 @@ func TestFullDisk(t *testing.T) {
 	// Commands of its own client reach the chain itself, which cannot write either.
 	c := s.client(s.p)
 	height := s.height(s.p)
-	for i := range 3 {
+	ordered := 0
+	var commands []digest.Digest
+	for ; ordered < 3000; ordered++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		accepted, err := c.SubmitCommand(ctx, cancelNothing(t, c, byte(i)))
+		var a api.CommandAccepted
+		a, err = c.SubmitCommand(ctx, cancelNothing(t, c, uint64(ordered)))
 		cancel()
-		t.Logf("a command on a full disk: %v, %v", accepted.State, err)
-		fill()
+		if err != nil {
+			break
+		}
+		commands = append(commands, a.ID)
 	}
+	t.Logf("on a full disk %d commands were ordered in what room was reserved, then: %v", ordered, err)
 	t.Logf("the height went from %d to %d, the process has ended: %v", height, s.height(s.p), gone(s.p.pid()))
 	if err := os.Truncate(filler, 0); err != nil {
 		t.Fatal(err)
@@ -205,9 +213,16 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if gone(s.p.pid()) {
-		t.Log("the peer had ended")
-		_ = s.p.again.Wait()
+		err := s.p.again.Wait()
+		if said := s.out.String(); err == nil || !strings.Contains(said, "disk") || !strings.Contains(said, "full") {
+			t.Errorf("the peer ended (%v) and did not say that the disk is full:\n%s", err, said)
+		}
 		s.begin()
+	}
+	for i, id := range commands { // what was acknowledged is ordered, or will be
+		if _, err := c.WaitCommand(t.Context(), id); err != nil {
+			t.Fatalf("command %d of %d that was acknowledged on a full disk: %v", i, len(commands), err)
+		}
 	}
 	after, r := s.promise(1000)
 	if r.code != 0 {
