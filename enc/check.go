@@ -2,13 +2,11 @@ package enc
 
 import (
 	"fmt"
-	"math/bits"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/receipt"
 )
 
@@ -120,76 +118,6 @@ func NewBody(chainID digest.Digest, expiresMs uint64, nonce [16]byte, p Payload)
 	var err error
 	b.Payload, err = canon.Marshal(p)
 	return b, err
-}
-
-// CheckCommand is what the mempool asks of a command: chain, expiry against agreed or local time, form and bounds of
-// the payload, and, last because it costs most, the signature. Apply asks it again. A command that passed remembers
-// that its signature is good, so it must not be changed afterwards.
-func CheckCommand(cmd *Command, chainID digest.Digest, nowMs uint64) error {
-	if _, err := checkUnsigned(cmd, chainID, nowMs); err != nil {
-		return err
-	}
-	return cmd.verify()
-}
-
-func checkUnsigned(cmd *Command, chainID digest.Digest, nowMs uint64) (Payload, error) {
-	b := &cmd.Body
-	if b.ChainID != chainID {
-		return nil, fmt.Errorf("command for chain %s: this is chain %s; sign it for the network that it is sent to", b.ChainID.Short(), chainID.Short())
-	}
-	if b.ExpiresMs <= nowMs {
-		return nil, fmt.Errorf("command expired %d ms ago: sign it again; if that does not help, set this machine's clock", nowMs-b.ExpiresMs)
-	}
-	if b.ExpiresMs-nowMs > MaxExpiryMs {
-		return nil, fmt.Errorf("command expires %d ms ahead: at most %d; if it was meant to be less, set this machine's clock", b.ExpiresMs-nowMs, MaxExpiryMs)
-	}
-	return b.DecodePayload()
-}
-
-func (c *Command) verify() error {
-	if c.verified {
-		return nil
-	}
-	if !sign.Verify(c.Signer, c.Body.SigningBytes(), c.Sig) {
-		return fmt.Errorf("command of %s: the signature is not of these bytes by that key", c.Signer.Short())
-	}
-	c.verified = true
-	return nil
-}
-
-// VerifyCommands checks the signatures of many commands at half the price of one by one, so that Apply need not; the
-// verdicts are the same. Commands with a bad signature are left to Apply, which refuses them. nil entries are skipped.
-func VerifyCommands(cmds []*Command) {
-	var todo []*Command
-	for _, c := range cmds {
-		if c != nil && !c.verified {
-			todo = append(todo, c)
-		}
-	}
-	verifyAll(todo)
-}
-
-func verifyAll(cmds []*Command) {
-	if len(cmds) == 0 {
-		return
-	}
-	if len(cmds) == 1 {
-		_ = cmds[0].verify() // a bad one stays unverified, and Apply says so
-		return
-	}
-	b := sign.NewBatch()
-	for _, c := range cmds {
-		b.Add(c.Signer, c.Body.SigningBytes(), c.Sig)
-	}
-	if b.Verify() {
-		for _, c := range cmds {
-			c.verified = true
-		}
-		return
-	}
-	half := len(cmds) / 2
-	verifyAll(cmds[:half])
-	verifyAll(cmds[half:])
 }
 
 func (p *SubmitJob) check() error {
@@ -393,123 +321,4 @@ func (p *HoldBlobs) check() error {
 		return fmt.Errorf("manifests: want them sorted, each once")
 	}
 	return nil
-}
-
-// Check validates what a chain is to begin with.
-func (g *Genesis) Check() error {
-	if g.SQLEngine.IsZero() || g.SQLBytes == 0 || g.SQLBytes > 1<<32 {
-		return fmt.Errorf("genesis: SQL engine %s of %d bytes: want a digest and 1 to %d bytes", g.SQLEngine.Short(), g.SQLBytes, uint64(1<<32))
-	}
-	if len(g.Nodes) > 4096 || len(g.Clients) > 4096 {
-		return fmt.Errorf("genesis: %d nodes and %d clients: at most 4096 each", len(g.Nodes), len(g.Clients))
-	}
-	seen := make(map[sign.PublicKey]bool, len(g.Nodes))
-	for i, n := range g.Nodes {
-		if n.Node.IsZero() || n.Operator.IsZero() || seen[n.Node] {
-			return fmt.Errorf("genesis: node %d (%s): want a node key, once, and an operator key", i, n.Node.Short())
-		}
-		seen[n.Node] = true
-	}
-	p := &g.Params
-	for _, x := range []struct {
-		what           string
-		have, min, max uint64
-	}{
-		{"lease_ms", p.LeaseMs, 100, 3600_000}, {"commit_window_ms", p.CommitWindowMs, 100, 3600_000},
-		{"reveal_window_ms", p.RevealWindowMs, 100, 3600_000}, {"max_rounds", uint64(p.MaxRounds), 1, 16},
-		{"queue_ms", p.QueueMs, 100, 30 * 24 * 3600_000}, {"result_ttl_ms", p.ResultTTLMs, 1000, 3650 * 24 * 3600_000},
-		{"client_per_minute", uint64(p.ClientPerMinute), 1, 1 << 30}, {"client_open_jobs", uint64(p.ClientOpenJobs), 1, 1 << 20},
-		{"holders", uint64(p.HoldersDefault), 1, MaxHolders},
-	} {
-		if x.have < x.min || x.have > x.max {
-			return fmt.Errorf("genesis: %s %d: want %d to %d", x.what, x.have, x.min, x.max)
-		}
-	}
-	return nil
-}
-
-// DefaultParams are the numbers of a network that does not choose others.
-func DefaultParams() Params {
-	return Params{
-		LeaseMs: 10_000, CommitWindowMs: 30_000, RevealWindowMs: 15_000, MaxRounds: 4, QueueMs: 600_000,
-		ResultTTLMs: 7 * 24 * 3600_000, ClientPerMinute: 6000, ClientOpenJobs: 1000, HoldersDefault: 3,
-	}
-}
-
-func checkRound(job digest.Digest, round uint32) error {
-	if round == 0 {
-		return fmt.Errorf("round 0: rounds begin with 1")
-	}
-	return checkDigest("job", job)
-}
-
-func checkDigest(what string, d digest.Digest) error {
-	if d.IsZero() {
-		return fmt.Errorf("no %s", what)
-	}
-	return nil
-}
-
-func checkText(what, s string, maxBytes int) error {
-	if len(s) > maxBytes || !utf8.ValidString(s) {
-		return fmt.Errorf("%s: want at most %d bytes of UTF-8, have %d bytes", what, maxBytes, len(s))
-	}
-	for _, r := range s {
-		if r < ' ' || r == 0x7f {
-			return fmt.Errorf("%s: control characters are not allowed", what)
-		}
-	}
-	return nil
-}
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return true
-}
-
-// cleanPath accepts "users/0.csv" and nothing that could name a place outside of its folder, or the same twice.
-func cleanPath(p string) bool {
-	if p == "" || len(p) > MaxPathBytes || !printable(p) || strings.Contains(p, `\`) {
-		return false
-	}
-	for part := range strings.SplitSeq(p, "/") {
-		if part == "" || part == "." || part == ".." {
-			return false
-		}
-	}
-	return true
-}
-
-func validName(n string) bool {
-	if len(n) == 0 || len(n) > 63 || n[0] < 'a' || n[0] > 'z' {
-		return false
-	}
-	for i := range len(n) {
-		c := n[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
-func sortedDigests(l []digest.Digest) bool {
-	for i := range l {
-		if l[i].IsZero() || (i > 0 && l[i-1].Compare(l[i]) >= 0) {
-			return false
-		}
-	}
-	return true
-}
-
-// satAdd is a + b, or the highest number where that overflows.
-func satAdd(a, b uint64) uint64 {
-	if sum, carry := bits.Add64(a, b, 0); carry == 0 {
-		return sum
-	}
-	return ^uint64(0)
 }

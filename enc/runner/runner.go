@@ -2,23 +2,16 @@ package runner
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/metanode/metanode/enc"
-	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
-	"github.com/metanode/metanode/receipt"
 )
 
 // Config of a Runner.
@@ -345,104 +338,4 @@ func (r *Runner) redo(ctx context.Context, d Duty, damage error) error {
 	r.redone[d.Job] = true
 	r.start(ctx, d)
 	return nil
-}
-
-func sentKey(what string, d Duty) string { return fmt.Sprintf("%s/%s/%d", what, d.Job, d.Round) }
-
-// wasSent reports whether a command went out less than Resend ago.
-func (r *Runner) wasSent(what string, d Duty) bool {
-	at, ok := r.sent[sentKey(what, d)]
-	return ok && r.cfg.Now().Sub(at) < r.cfg.Resend
-}
-
-// send hands a command to the network unless it did so less than Resend ago.
-func (r *Runner) send(ctx context.Context, what string, d Duty, kind enc.Kind, payload any) {
-	if r.wasSent(what, d) {
-		return
-	}
-	b, err := canon.Marshal(payload)
-	if err == nil {
-		err = r.cfg.Command.Command(ctx, kind, b)
-	}
-	if err != nil {
-		r.cfg.Logger.Warn("command not sent; it is tried again soon", "kind", kind, "job", d.Job.Short(), "err", err)
-		return
-	}
-	r.sent[sentKey(what, d)] = r.cfg.Now()
-}
-
-// renew keeps the leases of what is executing when they are near their end at nowMs, agreed time.
-func (r *Runner) renew(ctx context.Context, nowMs uint64, refs []enc.ExecutionRef) {
-	due := refs[:0]
-	for _, ref := range refs {
-		e := r.running[ref.Job]
-		if e.lease == 0 || nowMs+uint64(2*r.cfg.Resend.Milliseconds()) < e.lease {
-			continue
-		}
-		due = append(due, ref)
-	}
-	if len(due) == 0 {
-		return
-	}
-	slices.SortFunc(due, func(a, b enc.ExecutionRef) int { return a.Job.Compare(b.Job) }) // one a job
-	d := Duty{Job: digest.Sum("runner/renew", canon.Must(due))}
-	r.send(ctx, "renew", d, enc.KindRenewLeases, &enc.RenewLeases{Executions: due})
-}
-
-// salt follows from the node key, so that it survives a crash without being written, and nobody else can guess it.
-func (r *Runner) salt(job digest.Digest, round uint32) [32]byte {
-	return digest.Sum("enc/runner/salt/1", r.cfg.Key.Seed(), job[:], canon.Must(round))
-}
-
-// statement is what this peer says about a job in a round, and the digest over the output bytes keyed by both.
-func (r *Runner) statement(d Duty, o receipt.Outcome) (receipt.Statement, digest.Digest, error) {
-	k := receipt.NewKeyedHasher(d.Job, d.Round)
-	memory, cheap := r.store.memory(d.Job)
-	for _, out := range o.Outputs {
-		var err error
-		if !cheap {
-			err = r.hashOutput(k, d.Job, out)
-		} else if err = k.Begin(out.Name, out.Bytes); err == nil {
-			_, err = k.Write(memory[out.Name])
-		}
-		if err != nil {
-			return receipt.Statement{}, digest.Digest{}, err
-		}
-	}
-	keyed, err := k.Sum()
-	if err != nil {
-		return receipt.Statement{}, digest.Digest{}, err
-	}
-	return receipt.NewStatement(r.cfg.ChainID, d.Job, d.Round, &d.Work, &o, keyed), keyed, nil
-}
-
-// hashOutput feeds one output file, checked against its digest once more: a damaged disk must not make a peer lie.
-func (r *Runner) hashOutput(k *receipt.KeyedHasher, job digest.Digest, out receipt.Output) error {
-	f, err := os.Open(filepath.Join(r.store.outputs(job), out.Name))
-	if err != nil {
-		return fmt.Errorf("read output: %w", err)
-	}
-	defer f.Close()
-	if err := k.Begin(out.Name, out.Bytes); err != nil {
-		return fmt.Errorf("output %s: %w", out.Name, err)
-	}
-	plain := sha256.New()
-	n, err := io.Copy(io.MultiWriter(k, plain), io.LimitReader(f, int64(out.Bytes)+1))
-	if err != nil {
-		return fmt.Errorf("read output %s: %w", out.Name, err)
-	}
-	if uint64(n) != out.Bytes || digest.Digest(plain.Sum(nil)) != out.Digest {
-		return fmt.Errorf("output %s of job %s is damaged on disk: its bytes are not those that were executed", out.Name, job.Short())
-	}
-	return nil
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }
