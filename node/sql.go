@@ -92,6 +92,7 @@ func readBounded(path string) ([]byte, error) {
 // check prepares a query without running it. The engine's refusal is an *analytics.Failure.
 func (s *sqlService) check(ctx context.Context, spec analytics.JobSpec) (*analytics.Checked, error) {
 	spec.Action = analytics.ActionCheck
+	spec.Limits.WallMs, spec.Limits.CPUMs = 0, 0 // the job's are for running it; this only reads the query
 	w, err := analytics.Job(spec)
 	if err != nil {
 		return nil, err
@@ -129,6 +130,7 @@ func (s *sqlService) check(ctx context.Context, spec analytics.JobSpec) (*analyt
 // explain is the engine's plan of a query, as text.
 func (s *sqlService) explain(ctx context.Context, spec analytics.JobSpec) (string, error) {
 	spec.Action = analytics.ActionExplain
+	spec.Limits.WallMs, spec.Limits.CPUMs = 0, 0
 	w, err := analytics.Job(spec)
 	if err != nil {
 		return "", err

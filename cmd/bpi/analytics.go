@@ -227,6 +227,7 @@ func analyticsExplain(c *cli.Context, e *env) error {
 	return e.withNode(c.Context, func(n *conn) error {
 		ctx, cancel := e.bounded(c.Context, time.Minute)
 		defer cancel()
+		req.Explain = true
 		p, work, err := plan(ctx, e, n, req)
 		if err != nil {
 			return err
@@ -235,12 +236,12 @@ func analyticsExplain(c *cli.Context, e *env) error {
 			return writeJSON(e.out, p)
 		}
 		sayPlan(e, &p)
-		e.say("%d of %d peers must agree; engine sha256:%s; %d files; memory %s", p.Q, p.R, work.Engine.Short(), len(work.Inputs), size(work.Limits.MemoryBytes))
+		e.say("%d of %d peers must agree; engine sha256:%s; %s; memory %s", p.Q, p.R, work.Engine.Short(), count(len(work.Inputs), "file"), size(work.Limits.MemoryBytes))
 		if p.Reuse != nil {
 			e.say("an equal job is sealed already and would be the answer: %s", *p.Reuse)
 		}
-		fmt.Fprintln(e.out, p.Explain)
-		return nil
+		_, err = fmt.Fprintln(e.out, strings.TrimRight(p.Explain, "\n"))
+		return err
 	})
 }
 
@@ -344,7 +345,7 @@ func finish(ctx context.Context, c *cli.Context, e *env, n *conn, job digest.Dig
 	if err := e.keepReceipt(job, r); err != nil {
 		e.say("note: %v", err)
 	}
-	e.say("sealed: %d peers agree; receipt verified; see it with: bpi receipt get %s", len(r.Envelope.Signatures), job.Short())
+	e.say("sealed: %s; receipt verified; see it with: bpi receipt get %s", agreeing(len(r.Envelope.Signatures)), job.Short())
 	if c.Bool("id-only") {
 		fmt.Fprintln(e.out, job)
 		return programExit(&s)

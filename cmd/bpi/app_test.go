@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -264,14 +265,31 @@ func TestProcessIsKnownByItsStart(t *testing.T) {
 	}
 }
 
+// eventsOf answers GET /v1/chain/events: a line each, of the heights asked for.
+type eventsOf []api.Event
+
+func (list eventsOf) serve(w http.ResponseWriter, r *http.Request) {
+	from, _ := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
+	to, _ := strconv.ParseUint(r.URL.Query().Get("to"), 10, 64)
+	for _, ev := range list {
+		if ev.Height >= from && (to == 0 || ev.Height <= to) {
+			json.NewEncoder(w).Encode(ev)
+		}
+	}
+}
+
 // fakeNode answers some routes as a node does.
 func fakeNode(t *testing.T, routes map[string]any) string {
 	mux := http.NewServeMux()
 	for pattern, answer := range routes {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if e, ok := answer.(*api.Error); ok {
 				w.WriteHeader(e.Status)
 				json.NewEncoder(w).Encode(map[string]any{"error": api.Problem{Code: e.Code, Message: e.Message, Next: e.Next, SQL: e.SQL}})
+				return
+			}
+			if list, ok := answer.(eventsOf); ok {
+				list.serve(w, r)
 				return
 			}
 			json.NewEncoder(w).Encode(answer)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func verifyAudit(c *cli.Context, e *env) error {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("read the audit file: %w", err)
+		return fmt.Errorf("audit file: %w; write one with: bpi security export-audit --format json > FILE", err)
 	}
 	defer f.Close()
 	// Only to find the pinned trust file: VerifyAudit itself believes nothing in the file.
@@ -39,6 +40,9 @@ func verifyAudit(c *cli.Context, e *env) error {
 	first, err := bufio.NewReader(io.LimitReader(f, receipt.MaxAuditLine)).ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the audit file %s: %w", path, err)
+	}
+	if bytes.HasPrefix(first, []byte("height,index,")) {
+		return fail(exitInvalid, "audit file %s is CSV, which is for spreadsheets and holds no proofs; export one that can be checked with: bpi security export-audit --format json", path)
 	}
 	if err := json.Unmarshal(first, &head); err != nil && c.String("trust") == "" {
 		return fail(exitInvalid, "audit file %s: its first line is not an audit's: %w; export with: bpi security export-audit --format json", path, err)

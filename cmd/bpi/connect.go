@@ -83,7 +83,7 @@ func (c *conn) explain(err error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("reach %s: %w; is the node running? see: bpi devnet status", c.where, err)
+		return fmt.Errorf("no node answers at %s: %w; is the node running? bpi devnet status and bpi doctor look; where BPI_API names a node that is gone: unset BPI_API", c.where, op.Err)
 	}
 	return err
 }

@@ -281,7 +281,7 @@ func publish(ctx context.Context, c *cli.Context, e *env, n *conn, key sign.Priv
 	if _, err := n.order(ctx, cmd); err != nil {
 		return err
 	}
-	e.say("published %s: %d rows in %d files", name, m.Rows, len(m.Files))
+	e.say("published %s: %d rows in %s", name, m.Rows, count(len(m.Files), "file"))
 	return nil
 }
 
@@ -352,7 +352,7 @@ func datasetShow(c *cli.Context, e *env) error {
 		t.row("manifest", "sha256:"+d.Manifest.String())
 		t.row("owner", d.Owner)
 		t.row("published", fmt.Sprintf("%s, block %d", moment(d.TimeMs), d.Height))
-		t.row("content", fmt.Sprintf("%s, %d rows, %s in %d files", d.Format, d.Rows, size(d.Bytes), d.Files))
+		t.row("content", fmt.Sprintf("%s, %d rows, %s in %s", d.Format, d.Rows, size(d.Bytes), count(d.Files, "file")))
 		for i, h := range d.Holders {
 			t.row(map[bool]string{true: fmt.Sprintf("held by (%d wanted)", d.Wanted)}[i == 0], h)
 		}

@@ -89,6 +89,22 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
 }
 
+// count writes a number of things: "1 file", "2 files".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// agreeing says how many peers signed the same statement.
+func agreeing(n int) string {
+	if n == 1 {
+		return "1 peer says so"
+	}
+	return fmt.Sprintf("%d peers agree", n)
+}
+
 // moment shows agreed time.
 func moment(ms uint64) string {
 	if ms == 0 {

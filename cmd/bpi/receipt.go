@@ -109,14 +109,17 @@ func receiptVerify(c *cli.Context, e *env) error {
 		}
 		raw, err := readBounded(path, 1<<30)
 		if err != nil {
-			return err
+			return fmt.Errorf("output %s: %w; bpi job get JOB --output %s > FILE writes it", name, err, name)
 		}
 		outputs[name] = raw
 	}
 	if job == "" {
 		raw, err := readBounded(c.Args().First(), receipt.MaxReceiptBytes)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("receipt %[1]s: no such file; fetch one with: bpi receipt get JOB > %[1]s", c.Args().First())
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("receipt %s: %w", c.Args().First(), err)
 		}
 		r, err := receipt.Parse(raw)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/metanode/metanode/analytics"
 	"github.com/metanode/metanode/internal/digest"
@@ -32,7 +33,11 @@ func output(ctx context.Context, n *conn, s *receipt.Statement, r *receipt.Recei
 		}
 	}
 	if want == nil {
-		return nil, fmt.Errorf("job %s has no output %q", s.Job.Short(), name)
+		var names []string
+		for _, o := range s.Outcome.Outputs {
+			names = append(names, o.Name)
+		}
+		return nil, fmt.Errorf("job %s has no output %q; it has: %s", s.Job.Short(), name, clean(strings.Join(names, ", ")))
 	}
 	var raw []byte
 	if want.Bytes > 0 {

@@ -25,6 +25,7 @@ type storyLine struct {
 	Name   string         `json:"name,omitempty"`
 	Detail string         `json:"detail,omitempty"`
 
+	names     names // of a placement's peers
 	placement *receipt.Placement
 	revealed  *enc.RevealedBody
 	seal      *receipt.Seal
@@ -121,7 +122,7 @@ func (r *storyReader) line(ev *api.Event) (storyLine, error) {
 				added = append(added, a.Peer)
 			}
 		}
-		l.placement, l.Round = p, r.round
+		l.placement, l.Round, l.names = p, r.round, r.names
 		l.Detail = fmt.Sprintf("%s; %d of %d must agree; drawn with the id of block %d", r.names.all(added), p.Q, p.R, p.Height-min(p.Height, 1))
 	case enc.EventCommitted:
 		var c enc.Commit
@@ -268,7 +269,8 @@ func parts(list []storyLine, j *api.Job) []*part {
 				operators[a.Peer] = a.Operator
 				if !assigned[a.Peer] {
 					assigned[a.Peer] = true
-					of(l.Round, a.Peer).AssignedMs = l.TimeMs
+					p := of(l.Round, a.Peer)
+					p.AssignedMs, p.Name = l.TimeMs, l.names[a.Peer]
 				}
 			}
 			continue
