@@ -24,7 +24,7 @@ const (
 // Names of the steps of Verify, in order.
 const (
 	StepParse       = "receipt"     // its form and version, and the chain's name and id
-	StepSignatures  = "signatures"  // q distinct keys signed the statement, all assigned
+	StepSignatures  = "signatures"  // q distinct keys of distinct operators signed the statement, all assigned
 	StepSeal        = "seal"        // the seal is of this statement, and consistent
 	StepOutputs     = "outputs"     // outputs at hand have the sealed digests
 	StepInclusion   = "inclusion"   // the seal is an event of the block
@@ -218,7 +218,8 @@ func (c *Certificate) decode() (*consensus.Finality, error) {
 	return f, nil
 }
 
-// signatures: at least q distinct keys, each of them assigned to the job and counted as agreeing by the seal.
+// signatures: at least q distinct keys of as many operators, each of them assigned to the job and counted as agreeing by
+// the seal.
 func (v *verifier) signatures() (string, error) {
 	keys, err := v.receipt.Envelope.verify()
 	if err != nil {
@@ -229,14 +230,23 @@ func (v *verifier) signatures() (string, error) {
 	if p.R == 0 || p.Q == 0 || 2*uint64(p.Q) <= uint64(p.R) {
 		return "", fmt.Errorf("quorum of %d in %d: want more than half", p.Q, p.R)
 	}
-	assigned := map[sign.PublicKey]bool{}
+	assigned := map[sign.PublicKey]sign.PublicKey{} // peer → its operator
 	for _, a := range p.Peers {
-		assigned[a.Peer] = true
+		if _, twice := assigned[a.Peer]; twice || a.Operator.IsZero() {
+			return "", fmt.Errorf("placement of %s: want each peer once, with its operator", a.Peer.Short())
+		}
+		assigned[a.Peer] = a.Operator
 	}
+	agreed := map[sign.PublicKey]sign.PublicKey{} // operator → its peer
 	for _, k := range keys {
-		if !assigned[k] {
+		operator, ok := assigned[k]
+		if !ok {
 			return "", fmt.Errorf("%s signed and was not assigned to the job", k.Short())
 		}
+		if other, twice := agreed[operator]; twice {
+			return "", fmt.Errorf("%s and %s signed, both of operator %s: who runs two peers counts once", other.Short(), k.Short(), operator.Short())
+		}
+		agreed[operator] = k
 	}
 	if uint64(len(keys)) < uint64(p.Q) {
 		return "", fmt.Errorf("%d signatures: want %d", len(keys), p.Q)
