@@ -306,7 +306,36 @@ func verdict(t *testing.T, have map[digest.Digest]string, events []receipt.Event
 				t.Fatalf("job %s: %s after %s", e.Subject.Short(), e.Kind, old)
 			}
 			have[e.Subject] = e.Kind
+			if e.Kind == receipt.KindJobSealed {
+				fairSeal(t, &e)
+			}
 		}
+	}
+}
+
+// fairSeal fails unless at least q > r/2 peers of distinct operators, each assigned to the job, agreed on the seal.
+func fairSeal(t *testing.T, e *receipt.Event) {
+	t.Helper()
+	var s receipt.Seal
+	if err := canon.Unmarshal(e.Body, &s); err != nil {
+		t.Fatal(err)
+	}
+	operator, agreed := map[sign.PublicKey]sign.PublicKey{}, map[sign.PublicKey]bool{}
+	for _, a := range s.Placement.Peers {
+		if _, twice := operator[a.Peer]; twice || a.Operator.IsZero() {
+			t.Fatalf("job %s: peer %s is placed twice, or has no operator", s.Job.Short(), a.Peer.Short())
+		}
+		operator[a.Peer] = a.Operator
+	}
+	for _, k := range s.Agreeing {
+		o, ok := operator[k]
+		if !ok || agreed[o] {
+			t.Fatalf("job %s: %s agreed, but was not assigned, or its operator counts twice", s.Job.Short(), k.Short())
+		}
+		agreed[o] = true
+	}
+	if p := s.Placement; 2*p.Q <= p.R || uint32(len(agreed)) < p.Q || e.Subject != s.Job {
+		t.Fatalf("job %s is sealed by %d operators; q = %d of r = %d", s.Job.Short(), len(agreed), p.Q, p.R)
 	}
 }
 
@@ -326,61 +355,4 @@ func reload(t *testing.T, chainID digest.Digest, stored map[string][]byte, r *ra
 		t.Fatal(err)
 	}
 	return s
-}
-
-func FuzzDecodeCommand(f *testing.F) {
-	c := ready(f, 3, 2)
-	for _, p := range []Payload{
-		testJob(1, 3, 2), &CancelJob{Job: testBlob}, c.register(0, 1), &RenewLeases{Executions: []ExecutionRef{{Job: testBlob, Round: 1}}},
-		&Commit{Job: testBlob, Round: 1, Hash: testBlob}, &Decline{Job: testBlob, Round: 1, Reason: DeclineInputs},
-		&Reveal{Job: testBlob, Round: 1, Outcome: outcome("1")},
-		&PublishDataset{Name: "a", Manifest: testBlob, Blobs: sortedBlobs(testBlob)}, &HoldBlobs{Manifests: []digest.Digest{testBlob}},
-	} {
-		f.Add(c.cmd(c.client, p).Encode())
-	}
-	f.Fuzz(func(t *testing.T, tx []byte) {
-		cmd, err := DecodeCommand(tx)
-		if err == nil && !bytes.Equal(cmd.Encode(), tx) {
-			t.Fatal("a second spelling is accepted")
-		}
-		s := c.s.Fork()
-		at := BlockContext{Height: c.at.Height + 1, TimestampMs: c.at.TimestampMs + 1}
-		if _, err := s.ApplyTx(at, tx); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-// FuzzPayload fuzzes the body of every kind of command, signed, so that it reaches the rules.
-func FuzzPayload(f *testing.F) {
-	c := ready(f, 3, 2)
-	kinds := []Kind{KindSubmitJob, KindCancelJob, KindRegisterNode, KindRenewLeases, KindCommit, KindDecline, KindReveal, KindPublishDataset, KindHoldBlobs}
-	for i, p := range []Payload{
-		testJob(1, 3, 2), &CancelJob{Job: testBlob}, c.register(0, 1), &RenewLeases{Executions: []ExecutionRef{{Job: testBlob, Round: 1}}},
-		&Commit{Job: testBlob, Round: 1, Hash: testBlob}, &Decline{Job: testBlob, Round: 1, Reason: DeclineInputs},
-		&Reveal{Job: testBlob, Round: 1, Outcome: outcome("1")},
-		&PublishDataset{Name: "a", Manifest: testBlob, Blobs: sortedBlobs(testBlob)}, &HoldBlobs{Manifests: []digest.Digest{testBlob}},
-	} {
-		f.Add(byte(i), canon.Must(p))
-	}
-	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
-		b := CommandBody{ChainID: c.id, ExpiresMs: c.at.TimestampMs + 1000, Kind: kinds[int(kind)%len(kinds)], Payload: payload}
-		if p, err := b.DecodePayload(); err == nil && !bytes.Equal(canon.Must(p), payload) {
-			t.Fatal("a second spelling is accepted")
-		}
-		cmd := b.Sign(c.nodes[0])
-		cmd.verified = true
-		s := c.s.Fork()
-		at := BlockContext{Height: c.at.Height + 1, TimestampMs: c.at.TimestampMs + 1}
-		if _, err := s.Apply(at, &cmd); err != nil {
-			t.Fatal(err)
-		}
-		for range 3 {
-			at.Height, at.TimestampMs = at.Height+1, at.TimestampMs+10
-			if _, err := s.Begin(at); err != nil {
-				t.Fatal(err)
-			}
-		}
-		invariants(t, s)
-	})
 }

@@ -1,0 +1,66 @@
+package enc
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+)
+
+func FuzzDecodeCommand(f *testing.F) {
+	c := ready(f, 3, 2)
+	for _, p := range []Payload{
+		testJob(1, 3, 2), &CancelJob{Job: testBlob}, c.register(0, 1), &RenewLeases{Executions: []ExecutionRef{{Job: testBlob, Round: 1}}},
+		&Commit{Job: testBlob, Round: 1, Hash: testBlob}, &Decline{Job: testBlob, Round: 1, Reason: DeclineInputs},
+		&Reveal{Job: testBlob, Round: 1, Outcome: outcome("1")},
+		&PublishDataset{Name: "a", Manifest: testBlob, Blobs: sortedBlobs(testBlob)}, &HoldBlobs{Manifests: []digest.Digest{testBlob}},
+	} {
+		f.Add(c.cmd(c.client, p).Encode())
+	}
+	f.Fuzz(func(t *testing.T, tx []byte) {
+		cmd, err := DecodeCommand(tx)
+		if err == nil && !bytes.Equal(cmd.Encode(), tx) {
+			t.Fatal("a second spelling is accepted")
+		}
+		s := c.s.Fork()
+		at := BlockContext{Height: c.at.Height + 1, TimestampMs: c.at.TimestampMs + 1}
+		if _, err := s.ApplyTx(at, tx); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzPayload fuzzes the body of every kind of command, signed, so that it reaches the rules.
+func FuzzPayload(f *testing.F) {
+	c := ready(f, 3, 2)
+	kinds := []Kind{KindSubmitJob, KindCancelJob, KindRegisterNode, KindRenewLeases, KindCommit, KindDecline, KindReveal, KindPublishDataset, KindHoldBlobs}
+	for i, p := range []Payload{
+		testJob(1, 3, 2), &CancelJob{Job: testBlob}, c.register(0, 1), &RenewLeases{Executions: []ExecutionRef{{Job: testBlob, Round: 1}}},
+		&Commit{Job: testBlob, Round: 1, Hash: testBlob}, &Decline{Job: testBlob, Round: 1, Reason: DeclineInputs},
+		&Reveal{Job: testBlob, Round: 1, Outcome: outcome("1")},
+		&PublishDataset{Name: "a", Manifest: testBlob, Blobs: sortedBlobs(testBlob)}, &HoldBlobs{Manifests: []digest.Digest{testBlob}},
+	} {
+		f.Add(byte(i), canon.Must(p))
+	}
+	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
+		b := CommandBody{ChainID: c.id, ExpiresMs: c.at.TimestampMs + 1000, Kind: kinds[int(kind)%len(kinds)], Payload: payload}
+		if p, err := b.DecodePayload(); err == nil && !bytes.Equal(canon.Must(p), payload) {
+			t.Fatal("a second spelling is accepted")
+		}
+		cmd := b.Sign(c.nodes[0])
+		cmd.verified = true
+		s := c.s.Fork()
+		at := BlockContext{Height: c.at.Height + 1, TimestampMs: c.at.TimestampMs + 1}
+		if _, err := s.Apply(at, &cmd); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			at.Height, at.TimestampMs = at.Height+1, at.TimestampMs+10
+			if _, err := s.Begin(at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		invariants(t, s)
+	})
+}
