@@ -86,6 +86,25 @@ func FuzzDecodeStream(f *testing.F) {
 	})
 }
 
+// FuzzParseAnswers reads the answers of the worker's other actions, which come from a cage that may have been taken over.
+func FuzzParseAnswers(f *testing.F) {
+	f.Add(countStream, 1)
+	f.Add([]byte("BPIR\x01\x03\x00\x00\x00\x00\x00"), 0)
+	f.Fuzz(func(t *testing.T, b []byte, files int) {
+		if c, err := ParseCheck(b); err == nil {
+			Warnings(c, nil)
+		}
+		if s, err := ParseSniff(b, files); err == nil && len(s.Rows) != files {
+			t.Errorf("rows of %d files, want %d", len(s.Rows), files)
+		}
+		if _, err := ParseExplain(b); err != nil {
+			if _, err := Decode(bytes.NewReader(b), 16<<20); err == nil {
+				t.Errorf("a stream that reads is no plan: %v", err)
+			}
+		}
+	})
+}
+
 func FuzzParseFailure(f *testing.F) {
 	f.Add(10, []byte(`{"kind":"syntax","message":"m","position":3}`), "select 1")
 	f.Add(139, []byte("Segmentation fault"), "")

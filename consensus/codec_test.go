@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/sign"
 )
 
@@ -94,6 +95,31 @@ func FuzzDecodeQC(f *testing.F) {
 func FuzzDecodeTC(f *testing.F) {
 	l, m, _, _ := samples(f)
 	fuzz(f, DecodeTC, func(q *TC) { l.verifier.TC(q) }, m[5].(*Certificates).TC[0].Encode())
+}
+
+func FuzzDecodeCertificates(f *testing.F) {
+	l, m, _, _ := samples(f)
+	fuzz(f, DecodeCertificates, func(c *Certificates) { l.verifier.Certificates(c) }, m[5].Encode())
+}
+
+// FuzzGenesis reads the document that a newcomer is given by a stranger: Check passes only what everything built on it
+// may rely on.
+func FuzzGenesis(f *testing.F) {
+	l, _, _, _ := samples(f)
+	f.Add(canon.Must(l.genesis))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var g Genesis
+		if canon.Unmarshal(raw, &g) != nil || g.Check() != nil {
+			return
+		}
+		if !bytes.Equal(canon.Must(&g), raw) {
+			t.Fatal("another spelling was accepted")
+		}
+		if _, err := NewValidatorSet(g.Validators); err != nil {
+			t.Fatalf("checked, and its validators are no set: %v", err)
+		}
+		g.ChainID()
+	})
 }
 
 func FuzzDecodeBlock(f *testing.F) {

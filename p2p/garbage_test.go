@@ -175,3 +175,19 @@ func TestGarbageOnEveryProtocolIsNeverACrash(t *testing.T) {
 	_ = l.Close()
 	<-drained
 }
+
+// FuzzParsePeer reads what stands in an address that a person was given.
+func FuzzParsePeer(f *testing.F) {
+	f.Add(PeerID(sign.FromSeed(make([]byte, 32)).Public()).String())
+	f.Add("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N")
+	f.Add("12D3Koo")
+	f.Fuzz(func(t *testing.T, s string) {
+		k, err := ParsePeer(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParsePeer(PeerID(k).String()); err != nil || again != k {
+			t.Errorf("%q reads as %s, which does not come back: %v", s, k.Short(), err)
+		}
+	})
+}
