@@ -113,8 +113,11 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// serve answers until ctx ends, then lets what is under way finish for a moment.
+// serve answers until ctx ends or a server fails, then lets what is under way finish for a moment, and returns when every
+// goroutine of it has ended.
 func (n *Node) serve(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	var wait sync.WaitGroup
 	failed := make(chan error, len(n.servers))
 	for _, s := range n.servers {
@@ -131,6 +134,7 @@ func (n *Node) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	end()
 	stop, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	for _, s := range n.servers {
@@ -140,9 +144,7 @@ func (n *Node) serve(ctx context.Context) error {
 			}
 		})
 	}
-	if ctx.Err() != nil {
-		wait.Wait()
-	}
+	wait.Wait()
 	return err
 }
 
