@@ -83,9 +83,9 @@ e2e: build ## networks of real processes: faults, late joiners, tampered receipt
 	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) $(GO) test -count=1 -timeout 15m ./e2e/...; fi
 
 .PHONY: bench
-bench: build ## the figures of four peers on this machine, with those that fall short marked
+bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
 	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_BENCH=1 \
-	  $(GO) test -count=1 -timeout 60m -v -run '^TestBench' ./e2e/...
+	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench
 
 .PHONY: demo
 demo: build ## four peers, a data set, a job, and its receipt verified with the network down
