@@ -2,18 +2,14 @@ package runner
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/metanode/metanode/enc"
-	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/receipt"
 )
@@ -236,137 +232,6 @@ func TestSlotsBoundExecutions(t *testing.T) {
 	})
 }
 
-func TestOutputsOfOtherEndsAreDropped(t *testing.T) {
-	for name, end := range map[string]End{
-		"dissenting": {Known: true, KeepMs: 1 << 40},
-		"cancelled":  {Known: true},
-		"forgotten":  {},
-		"expired":    {Known: true, Agreed: true, KeepMs: 1500},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			synctest.Test(t, func(t *testing.T) {
-				m := &machine{}
-				r, stop := start(t, dir, m)
-				defer stop()
-				r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
-				next[*enc.Commit](t, m)
-				r.Committed(chain{height: 2, end: end})
-				quiet(t, m)
-				if left := r.store.jobs(); len(left) != 0 || len(m.adopted) != 0 {
-					t.Errorf("left on disk: %v; %d published", left, len(m.adopted))
-				}
-			})
-		})
-	}
-}
-
-func TestResultIsKeptForItsLifetimeAlsoOverARestart(t *testing.T) {
-	dir := t.TempDir()
-	for _, restart := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			m := &machine{}
-			r, stop := start(t, dir, m)
-			r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
-			next[*enc.Commit](t, m)
-			sealed := End{Known: true, Agreed: true, KeepMs: 50_000}
-			r.Committed(chain{height: 2, end: sealed})
-			<-m.adopted
-			if restart {
-				synctest.Wait()
-				stop()
-				r, stop = start(t, dir, m)
-			}
-			r.Committed(chain{height: 49, end: sealed})
-			synctest.Wait()
-			if !m.pinned(resultReason(testJob)) {
-				t.Error("released before its time")
-			}
-			r.Committed(chain{height: 50, end: sealed})
-			synctest.Wait()
-			if m.pinned(resultReason(testJob)) {
-				t.Error("kept past its time")
-			}
-			stop()
-		})
-	}
-}
-
-func TestPinsOfAnExecutionThatACrashCutShortAreReleased(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		m := &machine{}
-		m.pin(jobReason(testJob)) // of a process that ended without a word
-		r, stop := start(t, dir, m)
-		defer stop()
-		r.Committed(chain{height: 1, end: End{Known: true}})
-		synctest.Wait()
-		if m.pinned(jobReason(testJob)) {
-			t.Error("the inputs stay pinned for ever")
-		}
-	})
-}
-
-// damage changes one bit of an execution's file.
-func damage(t *testing.T, r *Runner, file string) {
-	t.Helper()
-	path := filepath.Join(r.store.folder(testJob), file)
-	b, err := os.ReadFile(path)
-	if err == nil && len(b) > 0 {
-		b[0] ^= 1
-		err = os.WriteFile(path, b, 0o600)
-	}
-	if err != nil || len(b) == 0 {
-		t.Fatalf("damage %s: %v", file, err)
-	}
-}
-
-func TestDamagedExecutionIsRepeatedAndNeverRevealed(t *testing.T) {
-	for _, file := range []string{"out/stdout", "outcome.cbor"} {
-		dir := t.TempDir()
-		synctest.Test(t, func(t *testing.T) {
-			m := &machine{}
-			r, stop := start(t, dir, m)
-			defer stop()
-			r.Committed(chain{height: 1, duties: []Duty{duty(ActCommit)}})
-			commit := next[*enc.Commit](t, m)
-			damage(t, r, file)
-			r.Committed(chain{height: 2, duties: []Duty{duty(ActReveal)}})
-			opens(t, commit, next[*enc.Reveal](t, m))
-			if n := m.runs.Load(); n != 2 {
-				t.Errorf("%s: %d runs", file, n)
-			}
-		})
-	}
-}
-
-func TestDiskThatDamagesTwiceIsTrouble(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		m := &machine{}
-		r, stop := start(t, dir, m)
-		defer stop()
-		d := duty(ActCommit)
-		for round := uint32(1); round < 4; round++ {
-			d.Round = round
-			r.Committed(chain{height: uint64(round), duties: []Duty{d}})
-			if round < 3 {
-				next[*enc.Commit](t, m)
-				damage(t, r, "out/stdout")
-			}
-		}
-		if c := next[*enc.Decline](t, m); c.Reason != enc.DeclineTrouble || c.Round != 3 {
-			t.Errorf("declined with %+v", c)
-		}
-		d.Act = ActReveal
-		r.Committed(chain{height: 9, duties: []Duty{d}})
-		quiet(t, m)
-		if n := m.runs.Load(); n != 2 {
-			t.Errorf("%d runs", n)
-		}
-	})
-}
-
 func TestRunEndsWithExecutionsUnderWay(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) { // it fails if a goroutine is left
@@ -388,85 +253,8 @@ func TestRunEndsWithExecutionsUnderWay(t *testing.T) {
 	})
 }
 
-func TestManifestIsAttestedWhenAllOfItIsHere(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		lost := digest.Of([]byte("lost"))
-		m := &machine{missing: lost}
-		r, stop := start(t, dir, m)
-		defer stop()
-		full := Hold{Manifest: testJob, Blobs: []enc.BlobRef{{Digest: testJob, Bytes: 1}, {Digest: testChain, Bytes: 1}}}
-		part := Hold{Manifest: testChain, Blobs: []enc.BlobRef{{Digest: testChain, Bytes: 1}, {Digest: lost, Bytes: 1}}}
-		r.Committed(chain{height: 1, holds: []Hold{full, part}})
-		if p := next[*enc.HoldBlobs](t, m); !slices.Equal(p.Manifests, []digest.Digest{full.Manifest}) {
-			t.Errorf("attested %v", p.Manifests)
-		}
-		full.Held = true
-		time.Sleep(5 * r.cfg.Resend) // the other one is tried again, and again it is not complete
-		r.Committed(chain{height: 2, holds: []Hold{full, part}})
-		synctest.Wait()
-		for len(m.sent) > 0 { // the first view was looked at until the second came
-			if p := (<-m.sent).(*enc.HoldBlobs); p.Manifests[0] == part.Manifest {
-				t.Error("an incomplete manifest was attested")
-			}
-		}
-		if r.Stats().Held == 0 {
-			t.Error("nothing was counted")
-		}
-	})
-}
-
-// slowBlobs fetches until its context ends.
-type slowBlobs struct {
-	*machine
-	ended chan error
-}
-
-func (b slowBlobs) Ensure(ctx context.Context, _ enc.BlobRef, _ string) error {
-	<-ctx.Done()
-	b.ended <- ctx.Err()
-	return ctx.Err()
-}
-
-func TestFetchStopsWhenTheManifestIsNoLongerThisPeers(t *testing.T) {
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		m := &machine{}
-		r, stop := start(t, dir, m)
-		defer stop()
-		b := slowBlobs{m, make(chan error, 1)}
-		r.cfg.Blobs = b
-		r.Committed(chain{height: 1, holds: []Hold{{Manifest: testJob, Blobs: []enc.BlobRef{{Digest: testJob, Bytes: 1}}}}})
-		synctest.Wait()
-		r.Committed(chain{height: 2})
-		if err := <-b.ended; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-		quiet(t, m)
-	})
-}
-
 func TestRunnerWithoutSlotsIsRefused(t *testing.T) {
 	if _, err := New(Config{Dir: t.TempDir(), Blobs: &machine{}}); err == nil {
 		t.Error("accepted")
 	}
-}
-
-func FuzzReadOutcome(f *testing.F) {
-	raw := canon.Must(&receipt.Outcome{Outputs: []receipt.Output{{Name: "stderr"}, {Name: "stdout"}}})
-	sum := digest.Of(raw)
-	f.Add(append(bytes.Clone(raw), sum[:]...))
-	f.Add(raw)
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		o, ok := readOutcome(b)
-		if !ok {
-			return
-		}
-		again := canon.Must(&o)
-		sum := digest.Of(again)
-		if !bytes.Equal(append(again, sum[:]...), b) {
-			t.Error("a second spelling was taken")
-		}
-	})
 }

@@ -1,0 +1,158 @@
+package driver_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/merkle"
+)
+
+// chainApp is an application whose state is the hash of all transactions so far.
+type chainApp struct {
+	mu     sync.Mutex // tests read
+	height consensus.Height
+	head   digest.Digest // of the committed state
+	kept   map[consensus.BlockID]digest.Digest
+	txs    []string
+	work   atomic.Bool
+	lie    atomic.Bool
+}
+
+func newApp() *chainApp {
+	return &chainApp{head: genesisState, kept: map[consensus.BlockID]digest.Digest{}}
+}
+
+var genesisState = digest.Of([]byte("genesis state"))
+
+func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.kept[at.Parent]
+	if !ok {
+		if at.Height != a.height+1 {
+			return driver.Execution{}, fmt.Errorf("block %d on an unknown parent at height %d", at.Height, a.height)
+		}
+		s = a.head
+	}
+	for _, tx := range txs {
+		s = digest.Sum("test/state", s[:], tx)
+	}
+	if a.lie.Load() {
+		s[0]++
+	}
+	return driver.Execution{StateRoot: s, EventRoot: merkle.Root(txs), Handle: s}, nil
+}
+
+func (a *chainApp) Keep(id consensus.BlockID, h any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.kept[id] = h.(digest.Digest)
+}
+
+func (a *chainApp) Commit(b *consensus.Block, f *consensus.Finality) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.kept[b.ID()]
+	if !ok || b.Header.Height != a.height+1 || f.Header().ID() != b.ID() {
+		return fmt.Errorf("commit of block %d at height %d, kept: %t", b.Header.Height, a.height, ok)
+	}
+	a.height, a.head = b.Header.Height, s
+	delete(a.kept, b.ID())
+	for _, tx := range b.Txs {
+		a.txs = append(a.txs, string(tx))
+	}
+	return nil
+}
+
+func (a *chainApp) Drop(id consensus.BlockID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.kept, id)
+}
+
+func (a *chainApp) HasWork(consensus.BlockID, uint64) bool { return a.work.Load() }
+
+func (a *chainApp) Height() consensus.Height {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.height
+}
+
+// testPool is the plainest mempool: first in, first out, without bounds.
+type testPool struct {
+	mu    sync.Mutex // guards what follows
+	list  [][]byte
+	waits map[digest.Digest]bool
+	old   map[digest.Digest]bool // committed
+	wake  chan struct{}
+}
+
+type badTx struct{}
+
+func (p *testPool) Add(tx []byte) error {
+	if bytes.HasPrefix(tx, []byte("bad")) {
+		return badTx{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := digest.Of(tx)
+	if p.waits[id] || p.old[id] {
+		return errors.New("known")
+	}
+	p.waits[id] = true
+	p.list = append(p.list, bytes.Clone(tx))
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (p *testPool) Reap(maxTxs, maxBytes int, skip func(digest.Digest) bool) (out [][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tx := range p.list {
+		if skip != nil && skip(digest.Of(tx)) {
+			continue
+		}
+		if maxBytes -= len(tx); maxBytes < 0 || len(out) == maxTxs {
+			break
+		}
+		out = append(out, tx)
+	}
+	return out
+}
+
+func (p *testPool) Committed(txs [][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tx := range txs {
+		id := digest.Of(tx)
+		delete(p.waits, id)
+		p.old[id] = true
+	}
+	p.list = slices.DeleteFunc(p.list, func(tx []byte) bool { return p.old[digest.Of(tx)] })
+}
+
+func (p *testPool) Has(id digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waits[id]
+}
+
+func (p *testPool) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.list)
+}
+
+func (p *testPool) Expire(uint64) int { return 0 }
+
+func (p *testPool) NotEmpty() <-chan struct{} { return p.wake }
