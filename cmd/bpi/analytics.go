@@ -23,17 +23,7 @@ import (
 const defaultWait = 10 * time.Minute
 
 func analyticsCommand() *cli.Command {
-	query := []cli.Flag{
-		&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME`, name@version or name@sha256:…; may be given more than once"},
-		&cli.StringFlag{Name: "query", Aliases: []string{"q"}, Usage: "one SQL `STATEMENT` (or as the argument)"},
-		&cli.UintFlag{Name: "replicas", Usage: "run on `R` peers (default: the network's, 3)"},
-		&cli.UintFlag{Name: "quorum", Usage: "seal at `Q` equal results, more than half of R (default: 2 of 3)"},
-		&cli.Uint64Flag{Name: "memory", Usage: "memory limit of the engine, `BYTES`"},
-		&cli.Uint64Flag{Name: "output-limit", Usage: "limit of the result, `BYTES`"},
-		&cli.DurationFlag{Name: "wall", Usage: "give up on the query after `TIME`"},
-		&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal digits from which the job's randomness comes"},
-		&cli.BoolFlag{Name: "fresh", Usage: "run again even if an equal job is sealed already"},
-	}
+	query := queryFlags()
 	submit := append([]cli.Flag{
 		&cli.BoolFlag{Name: "detach", Usage: "return once the job is ordered, or on the peer's disk to be sent again"},
 		&cli.BoolFlag{Name: "id-only", Usage: "write only the job's id"},
@@ -71,6 +61,21 @@ func analyticsCommand() *cli.Command {
 			},
 			{Name: "list", Usage: "list SQL jobs, newest first", Flags: listFlags(), Action: action(jobList)},
 		},
+	}
+}
+
+// queryFlags are those of a command that takes a query.
+func queryFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME`, name@version or name@sha256:…; may be given more than once"},
+		&cli.StringFlag{Name: "query", Aliases: []string{"q"}, Usage: "one SQL `STATEMENT` (or as the argument)"},
+		&cli.UintFlag{Name: "replicas", Usage: "run on `R` peers (default: the network's, 3)"},
+		&cli.UintFlag{Name: "quorum", Usage: "seal at `Q` equal results, more than half of R (default: 2 of 3)"},
+		&cli.Uint64Flag{Name: "memory", Usage: "memory limit of the engine, `BYTES`"},
+		&cli.Uint64Flag{Name: "output-limit", Usage: "limit of the result, `BYTES`"},
+		&cli.DurationFlag{Name: "wall", Usage: "give up on the query after `TIME`"},
+		&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal digits from which the job's randomness comes"},
+		&cli.BoolFlag{Name: "fresh", Usage: "run again even if an equal job is sealed already"},
 	}
 }
 

@@ -50,7 +50,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands: withUsageErrors([]*cli.Command{
 			devnetCommand(), initCommand(), nodeCommand(),
-			analyticsCommand(), datasetCommand(), jobCommand(),
+			analyticsCommand(), datasetCommand(), jobCommand(), containerCommand(),
 			receiptCommand(), securityCommand(),
 			chainCommand(), networkCommand(), policyCommand(), keyCommand(),
 			statusCommand(), doctorCommand(), completionCommand(), versionCommand(),

@@ -60,6 +60,16 @@ type localFile struct {
 	sum  digest.Digest
 }
 
+// still reports whether the file is the one that was listed, and nobody has written to it since.
+func (f *localFile) still() bool {
+	now, err := os.Stat(f.path)
+	return err == nil && os.SameFile(now, f.stat) && now.Size() == f.stat.Size() && now.ModTime().Equal(f.stat.ModTime())
+}
+
+func (f *localFile) changed() error {
+	return fmt.Errorf("%s changed while it was added; nothing is published: add it again when nothing writes to it", f.path)
+}
+
 // listFiles finds the files of a dataset: one, or all below a folder but for hidden ones.
 func listFiles(root string) ([]localFile, error) {
 	info, err := os.Stat(root)
@@ -125,14 +135,13 @@ func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
 	}
 	defer in.Close()
 	h := sha256.New()
-	read, err := io.Copy(h, in)
+	read, err := io.Copy(h, io.LimitReader(in, f.stat.Size()+1)) // one that grows as fast as it is read has no end
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.path, err)
 	}
 	h.Sum(f.sum[:0])
-	changed := fmt.Errorf("%s changed while it was added; add it again when nothing writes to it", f.path)
 	if read != f.stat.Size() {
-		return changed
+		return f.changed()
 	}
 	if have, err := n.StatBlob(ctx, f.sum); err == nil && have == uint64(read) {
 		return nil
@@ -144,15 +153,14 @@ func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
 	_, err = n.PutBlob(ctx, f.sum, uint64(read), io.TeeReader(in, sent))
 	var now digest.Digest
 	sent.Sum(now[:0])
-	after, serr := in.Stat()
-	if serr != nil || after.Size() != f.stat.Size() || !after.ModTime().Equal(f.stat.ModTime()) {
-		return changed
+	if !f.still() {
+		return f.changed()
 	}
 	if err != nil {
 		return fmt.Errorf("upload %s: %w", f.path, err)
 	}
 	if now != f.sum {
-		return changed
+		return f.changed()
 	}
 	e.say("uploaded %s (%s)", f.name, size(uint64(read)))
 	return nil
@@ -202,6 +210,11 @@ func datasetAdd(c *cli.Context, e *env) error {
 		}
 		for _, w := range sniffed.Warnings {
 			e.say("warning: %s", clean(w))
+		}
+		for i := range files { // what is published is what lies there now, all of it at once
+			if !files[i].still() {
+				return files[i].changed()
+			}
 		}
 		m, err := checkManifest(&sniffed, files)
 		if err != nil {

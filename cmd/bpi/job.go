@@ -22,6 +22,11 @@ func jobCommand() *cli.Command {
 		Usage: "what became of jobs",
 		Subcommands: append([]*cli.Command{
 			{Name: "list", Usage: "list jobs, newest first", Flags: listFlags(), Action: action(jobList)},
+			{
+				Name: "plan", Usage: "show what a query would have signed, and which peers could run it; orders nothing", ArgsUsage: "[STATEMENT]",
+				Description: "Exit code 4 if the job could not be placed now.",
+				Flags:       queryFlags(), Action: action(jobPlan),
+			},
 			{Name: "describe", Usage: "everything the chain says about a job", ArgsUsage: "JOB", Action: action(jobDescribe)},
 			{
 				Name: "wait", Usage: "wait until a job has ended", ArgsUsage: "JOB",
@@ -86,7 +91,8 @@ func jobList(c *cli.Context, e *env) error {
 			}
 			state := j.State
 			if j.Reason != "" {
-				state += " (" + j.Reason + ")"
+				word, _, _ := strings.Cut(j.Reason, ":") // the rest is for describe
+				state += " (" + word + ")"
 			}
 			t.row(short(j.ID), state, moment(j.TimeMs), took, orDash(j.Note))
 		}

@@ -48,10 +48,18 @@ func receiptCommand() *cli.Command {
 			},
 			{
 				Name: "export", Usage: "write a receipt for other tools", ArgsUsage: "FILE|JOB",
-				Flags: []cli.Flag{&cli.StringFlag{Name: "format", Value: "intoto", Usage: "intoto: the DSSE envelope with its in-toto statement"}},
+				Description: "intoto is the DSSE envelope as the executors signed it; sigstore is a bundle a line, one an executor, without\n" +
+					"certificate or log entry, for a verifier that is told the keys; slsa-vsa is an unsigned SLSA verification\n" +
+					"summary, made after verifying the receipt, for you to sign. None of them holds the chain's proof: only the\n" +
+					"receipt itself does.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "format", Value: "intoto", Usage: "`FORMAT`: intoto, sigstore or slsa-vsa"},
+					&cli.StringFlag{Name: "trust", Usage: "for slsa-vsa, trust `FILE` (default: what was pinned on first contact with the chain)"},
+				},
 				Action: action(func(c *cli.Context, e *env) error {
-					if f := c.String("format"); f != "intoto" {
-						return usageError(fmt.Errorf("--format %q: want intoto", f))
+					f := c.String("format")
+					if f != "intoto" && f != "sigstore" && f != "slsa-vsa" {
+						return usageError(fmt.Errorf("--format %q: want intoto, sigstore or slsa-vsa", f))
 					}
 					ref, err := argument(c, "file or job id")
 					if err != nil {
@@ -61,11 +69,38 @@ func receiptCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					return writeLine(e.out, r.Envelope)
+					raw, err := exportReceipt(c, e, r, f)
+					if err != nil {
+						return err
+					}
+					_, err = e.out.Write(raw)
+					return err
 				}),
 			},
 		},
 	}
+}
+
+func exportReceipt(c *cli.Context, e *env, r *receipt.Receipt, format string) ([]byte, error) {
+	switch format {
+	case "intoto":
+		return receipt.ExportInToto(r)
+	case "sigstore":
+		return receipt.ExportSigstoreBundles(r)
+	}
+	trust, err := e.trustFor(c.Context, c.String("trust"), r.Chain.ID, nil)
+	if err != nil {
+		return nil, err
+	}
+	text, err := r.Encode()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := receipt.ExportVSA(text, receipt.Verify(r, trust, nil), trust, time.Now())
+	if errors.Is(err, receipt.ErrNotValid) {
+		return nil, fail(exitInvalid, "the receipt does not verify, so there is nothing to vouch for: %w; see where: bpi receipt verify FILE", checkReceipt(r, trust))
+	}
+	return append(raw, '\n'), err
 }
 
 func writeReceipt(e *env, r *receipt.Receipt) error {
@@ -81,18 +116,22 @@ func writeReceipt(e *env, r *receipt.Receipt) error {
 func loadReceipt(ctx context.Context, e *env, ref string) (*receipt.Receipt, error) {
 	raw, err := readBounded(ref, receipt.MaxReceiptBytes)
 	if err == nil {
-		return receipt.Parse(raw)
+		r, err := receipt.Parse(raw)
+		if err != nil {
+			return nil, fail(exitInvalid, "receipt %s: %w", ref, err)
+		}
+		return r, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, fmt.Errorf("receipt %s: %w", ref, err)
 	}
-	var r *receipt.Receipt
-	err = e.withNode(ctx, func(n *conn) error {
-		ctx, cancel := e.bounded(ctx, time.Minute)
-		defer cancel()
-		r, err = n.Receipt(ctx, ref)
-		return err
-	})
+	if strings.ContainsAny(ref, "/.") {
+		return nil, fmt.Errorf("receipt %s: no such file; fetch one with: bpi receipt get JOB", ref)
+	}
+	r, n, err := e.receiptOf(ctx, ref)
+	if n != nil {
+		n.Close()
+	}
 	return r, err
 }
 

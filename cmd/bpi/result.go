@@ -104,7 +104,7 @@ func showResult(ctx context.Context, e *env, n *conn, s *receipt.Statement, r *r
 // programFailure is the error of a job whose program failed: that is its agreed result.
 func programFailure(ctx context.Context, n *conn, s *receipt.Statement, r *receipt.Receipt, sql string) error {
 	if s.Outcome.Killed != "" {
-		return fail(exitProgram, "the program was ended by the cage (%s), and the peers agree on that; raise the limit, or see: bpi job describe %s", s.Outcome.Killed, s.Job.Short())
+		return fail(exitProgram, "the program was ended by the cage (%s), and the peers agree on that; %s", s.Outcome.Killed, afterKill(s))
 	}
 	stderr, err := output(ctx, n, s, r, "stderr")
 	if err != nil {
@@ -116,7 +116,22 @@ func programFailure(ctx context.Context, n *conn, s *receipt.Statement, r *recei
 			sql = req.SQL
 		}
 	}
+	if f.Kind == "limit" { // the engine's advice is about settings that a job cannot change
+		f.Message, _, _ = strings.Cut(f.Message, "\n\nPossible solutions")
+		return fail(exitProgram, "the query failed (%s): %s; raise the limit with --memory BYTES, now %d", f.Kind, f.Explain(sql), s.Work.Limits.MemoryBytes)
+	}
 	return fail(exitProgram, "the query failed (%s): %s", f.Kind, f.Explain(sql))
+}
+
+// afterKill is what one can do about a program that the cage ended.
+func afterKill(s *receipt.Statement) string {
+	switch s.Outcome.Killed {
+	case "output":
+		return fmt.Sprintf("ask for less, or raise the limit with --output-limit BYTES, now %d", s.Work.Limits.OutputBytes)
+	case "memory":
+		return fmt.Sprintf("raise the limit with --memory BYTES, now %d", s.Work.Limits.MemoryBytes)
+	}
+	return "see: bpi job describe " + s.Job.Short()
 }
 
 // programExit is nil if the program ended well.
