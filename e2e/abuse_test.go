@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -95,8 +96,8 @@ func TestCommandsThatAreRefused(t *testing.T) {
 	}
 }
 
-// cancelNothing is a command of the chain that c talks to, of a new client: to cancel a job that is nobody's.
-func cancelNothing(t testing.TB, c *api.Client, nonce uint64) []byte {
+// cancelling gives commands of the chain that c talks to, of a new client: to cancel a job that is nobody's.
+func cancelling(t testing.TB, c *api.Client) func(nonce uint64) []byte {
 	t.Helper()
 	raw, err := c.Genesis(t.Context())
 	if err != nil {
@@ -106,11 +107,17 @@ func cancelNothing(t testing.TB, c *api.Client, nonce uint64) []byte {
 	if err := canon.Unmarshal(raw, &g); err != nil {
 		t.Fatal(err)
 	}
-	cmd := enc.CommandBody{
-		ChainID: g.ChainID(), ExpiresMs: uint64(time.Now().Add(time.Minute).UnixMilli()), Nonce: [16]byte(binary.BigEndian.AppendUint64(make([]byte, 8), nonce)),
-		Kind: enc.KindCancelJob, Payload: canon.Must(&enc.CancelJob{Job: digest.Of([]byte("nobody's job"))}),
-	}.Sign(sign.FromSeed(bytes.Repeat([]byte{9}, 32)))
-	return cmd.Encode()
+	key, err := sign.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(nonce uint64) []byte {
+		cmd := enc.CommandBody{
+			ChainID: g.ChainID(), ExpiresMs: uint64(time.Now().Add(time.Minute).UnixMilli()), Nonce: [16]byte(binary.BigEndian.AppendUint64(make([]byte, 8), nonce)),
+			Kind: enc.KindCancelJob, Payload: canon.Must(&enc.CancelJob{Job: digest.Of([]byte("nobody's job"))}),
+		}.Sign(key)
+		return cmd.Encode()
+	}
 }
 
 // TestGarbageOnEveryStreamAndTopic joins with a raw host that speaks nonsense on all that a peer offers.

@@ -194,10 +194,11 @@ func TestFullDisk(t *testing.T) {
 	height := s.height(s.p)
 	ordered := 0
 	var commands []digest.Digest
+	nothing := cancelling(t, c)
 	for ; ordered < 3000; ordered++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		var a api.CommandAccepted
-		a, err = c.SubmitCommand(ctx, cancelNothing(t, c, uint64(ordered)))
+		a, err = c.SubmitCommand(ctx, nothing(uint64(ordered)))
 		cancel()
 		if err != nil {
 			break

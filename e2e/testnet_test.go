@@ -256,8 +256,15 @@ func gone(pid int) bool {
 func (n *testnet) restart(p *peer) {
 	n.t.Helper()
 	n.start(p)
+	n.ready(p)
+}
+
+// ready waits until a peer does its work.
+func (n *testnet) ready(p *peer) {
+	n.t.Helper()
+	c := n.client(p)
 	eventually(n.t, 30*time.Second, p.Name+" ready", func() bool {
-		s, err := n.client(p).Status(n.t.Context())
+		s, err := c.Status(n.t.Context())
 		return err == nil && s.Ready
 	})
 }
