@@ -94,7 +94,7 @@ func New(cfg configs.Config, opts Options) (_ *Node, err error) {
 	if n.lock, err = lockFolder(cfg.ChainDir()); err != nil {
 		return nil, err
 	}
-	if n.genesis, err = readGenesis(cfg.Genesis); err != nil {
+	if n.genesis, _, err = configs.ReadGenesis(cfg.Genesis); err != nil {
 		return nil, err
 	}
 	if cfg.Network != "" && n.genesis.Name != cfg.Network {
@@ -269,7 +269,11 @@ func (n *Node) Run(ctx context.Context) error {
 			first = fmt.Errorf("%s ended without being asked to", parts[e.at].name)
 		}
 	}
-	n.log.Info("stopping", "err", first)
+	if first != nil {
+		n.log.Error("stopping", "err", first)
+	} else {
+		n.log.Info("stopping")
+	}
 	for i := len(parts) - 1; i >= 0; i-- {
 		cancels[i]()
 		for !finished[i] {
