@@ -64,3 +64,26 @@ func FuzzPayload(f *testing.F) {
 		invariants(t, s)
 	})
 }
+
+// FuzzGenesis begins a chain with a stranger's document: what Check passes, NewState takes and a block is executed on.
+func FuzzGenesis(f *testing.F) {
+	c := newChain(f, 3, nil)
+	g := c.s.Genesis()
+	f.Add(canon.Must(&g))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var g Genesis
+		if canon.Unmarshal(raw, &g) != nil || g.Check() != nil {
+			return
+		}
+		if !bytes.Equal(canon.Must(&g), raw) {
+			t.Fatal("another spelling is accepted")
+		}
+		s, err := NewState(c.id, g)
+		if err != nil {
+			t.Fatalf("checked, and refused: %v", err)
+		}
+		if _, err := s.Begin(BlockContext{Height: 1, TimestampMs: 1}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

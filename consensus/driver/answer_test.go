@@ -1,0 +1,34 @@
+package driver
+
+import (
+	"testing"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/digest"
+)
+
+// FuzzDecodeAnswer reads what a peer answers to a request for blocks.
+func FuzzDecodeAnswer(f *testing.F) {
+	b := consensus.Block{Txs: [][]byte{[]byte("tx")}}
+	b.Header.Height, b.Header.Parent = 3, consensus.BlockID(digest.Of([]byte("parent")))
+	fin := consensus.Finality{Headers: []consensus.Header{b.Header}}
+	f.Add(canon.Must(&answer{Blocks: [][]byte{b.Encode()}, Finality: [][]byte{fin.Encode()}}))
+	f.Add(canon.Must(&answer{Blocks: [][]byte{}, Finality: [][]byte{}}))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		blocks, proof, err := decodeAnswer(raw)
+		if err != nil {
+			return
+		}
+		again := answer{Blocks: [][]byte{}, Finality: [][]byte{}}
+		for _, b := range blocks {
+			again.Blocks = append(again.Blocks, b.Encode())
+		}
+		if proof != nil {
+			again.Finality = append(again.Finality, proof.Encode())
+		}
+		if have := canon.Must(&again); string(have) != string(raw) {
+			t.Fatal("another spelling was accepted")
+		}
+	})
+}
