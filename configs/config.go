@@ -11,12 +11,13 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/multiformats/go-multiaddr"
 
+	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -40,7 +41,7 @@ type Config struct {
 	EngineFiles []string `toml:"engine_files" doc:"Engine programs that this node brings into the network. Others fetch them from their peers."`
 
 	P2P       P2P       `toml:"p2p" doc:"BPCI, the mesh."`
-	Consensus Consensus `toml:"consensus" doc:"BPI, the chain. These numbers go into the genesis document of a chain that is begun with this file; a chain that exists has its own."`
+	Consensus Consensus `toml:"consensus" doc:"BPI, the chain. These numbers go into the genesis document of a chain that is begun with this file. A chain that exists has its own: where they differ the chain's count, and the node says so when it starts."`
 	Cage      Cage      `toml:"cage" doc:"DockLock, the cage. Seed and recording are defaults for jobs submitted here; a job carries its own."`
 	API       API       `toml:"api" doc:"The HTTP API, on TCP and on a unix socket. It is also reachable by libp2p, from any peer."`
 	Gateway   Gateway   `toml:"gateway" doc:"The MetaAnalytics gateway: POST /submit for programs without keys. It signs for its callers."`
@@ -53,7 +54,7 @@ type P2P struct {
 	ListenPort       uint16   `toml:"listen_port" doc:"TCP and UDP (QUIC) port on every interface of listen_addresses. 0 lets the system choose."`
 	ListenAddresses  []string `toml:"listen_addresses" doc:"IP addresses to listen on."`
 	MaxPeers         int      `toml:"max_peers" doc:"Connections above which the least useful are closed."`
-	EnableEncryption bool     `toml:"enable_encryption" doc:"Must stay true: there is no plaintext mode."`
+	EnableEncryption bool     `toml:"enable_encryption" doc:"Must stay true: there is no plaintext mode. Every connection is encrypted and authenticated by Noise or TLS 1.3."`
 	Bootstrap        []string `toml:"bootstrap" doc:"Multiaddrs of peers to join by, as /ip4/192.0.2.1/tcp/4001/p2p/12D3..."`
 	FastPath         bool     `toml:"fast_path" doc:"Whether validators send each other votes and proposals on direct streams as well as by gossip."`
 	SharedNetworks   []string `toml:"shared_networks" doc:"Networks, as CIDR, that many peers live behind: they are exempt from the limit of connections per address."`
@@ -61,17 +62,17 @@ type P2P struct {
 
 // Consensus configures the chain that is begun with this file.
 type Consensus struct {
-	BlockTimeMs             uint64 `toml:"block_time_ms" doc:"Milliseconds between blocks when there is no work. Work is ordered at once."`
-	MaxTransactionsPerBlock uint32 `toml:"max_transactions_per_block" doc:"Transactions in a block, at most."`
-	ValidatorCount          int    `toml:"validator_count" doc:"Validators of the chain. f faults need 3f+1: three run and tolerate none, four tolerate one."`
+	BlockTimeMs             uint64 `toml:"block_time_ms" doc:"Milliseconds between blocks when there is no work; with work, blocks follow one another at once. 10 to 3600000."`
+	MaxTransactionsPerBlock uint32 `toml:"max_transactions_per_block" doc:"Commands in a block, at most; what does not fit waits for the next. A block is also bounded in bytes."`
+	ValidatorCount          int    `toml:"validator_count" doc:"Validators of the chain. A chain that bpi node start begins has 1; bpi init --new-chain writes the number of its founders, and bpi devnet up --config starts so many peers unless --nodes is given. f faults need 3f+1: three run and tolerate none, four tolerate one."`
 }
 
 // Cage configures execution.
 type Cage struct {
-	EnableSyscallFilter    bool     `toml:"enable_syscall_filter" doc:"The system call filter. false takes down a wall, and needs \"seccomp\" in allow_missing_walls."`
-	EnableWitnessRecording bool     `toml:"enable_witness_recording" doc:"Whether jobs submitted here ask for a witness. SQL jobs always have one."`
-	RNGSeed                string   `toml:"rng_seed" doc:"Seed of jobs submitted here, 64 hexadecimal digits. Empty derives it from the work."`
-	AllowMissingWalls      []string `toml:"allow_missing_walls" doc:"Walls that this machine may lack and still execute, as named by bpi doctor. Each makes a hostile job more dangerous."`
+	EnableSyscallFilter    bool     `toml:"enable_syscall_filter" doc:"The system call filter of the cage (seccomp). Must stay true: it belongs to the policy that receipts name. A machine without seccomp can name it in allow_missing_walls."`
+	EnableWitnessRecording bool     `toml:"enable_witness_recording" doc:"Whether executions record a witness. Must stay true: the witness is part of what the peers agree on, and of every receipt."`
+	RNGSeed                string   `toml:"rng_seed" doc:"Seed of the jobs that are submitted here, by the gateway or by bpi with this BPI_HOME, without a seed of their own: 64 hexadecimal digits. Empty derives one from the work, so that equal work has equal randomness. It is never applied to jobs that others submit: a job carries its seed."`
+	AllowMissingWalls      []string `toml:"allow_missing_walls" doc:"Walls that this machine may lack and still execute: net namespace, ipc namespace, uts namespace, seccomp. A wall that the machine gives is always used. Each missing one makes a hostile job more dangerous."`
 	Slots                  int      `toml:"slots" doc:"Executions at once. 0 is twice the number of cores, since a slot stays taken until the chain has its answer."`
 	MemoryBytes            uint64   `toml:"memory_bytes" doc:"Memory for all executions together. 0 is half of the machine's."`
 }
@@ -111,7 +112,7 @@ func Default() Config {
 			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 50, EnableEncryption: true,
 			Bootstrap: []string{}, FastPath: true, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
 		},
-		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, ValidatorCount: 4},
+		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, ValidatorCount: 1},
 		Cage:      Cage{EnableSyscallFilter: true, EnableWitnessRecording: true, AllowMissingWalls: []string{}},
 		API:       API{Listen: "127.0.0.1:0", Socket: "api.sock"},
 		Gateway:   Gateway{Listen: "127.0.0.1:3000"},
@@ -128,7 +129,6 @@ func Devnet() Config {
 	c.P2P.ListenPort = 0
 	c.P2P.ListenAddresses = []string{"127.0.0.1"}
 	c.Consensus.MaxTransactionsPerBlock = 100
-	c.Consensus.ValidatorCount = 1
 	c.Gateway.Enabled = true
 	return c
 }
@@ -148,8 +148,8 @@ func (c *Config) Validate() error {
 	default:
 		bad("role", "%q: want auto, validator, executor or follower", c.Role)
 	}
-	if len(c.Network) > 64 || strings.Trim(c.Network, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		bad("network", "%q: want at most 64 of a-z, 0-9 and -", c.Network)
+	if len(c.Network) > 32 || strings.Trim(c.Network, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		bad("network", "%q: want at most 32 of a-z, 0-9 and -", c.Network)
 	}
 	if c.Genesis == "" {
 		bad("genesis", "empty: name the genesis file, or leave the key out for genesis.cbor in the data folder")
@@ -193,17 +193,20 @@ func (c *Config) Validate() error {
 	}
 	if n := c.Consensus.ValidatorCount; n < 1 || n > consensus.MaxValidators {
 		bad("consensus.validator_count", "%d: want 1 to %d", n, consensus.MaxValidators)
+	} else if c.CreateChain && n != 1 {
+		bad("consensus.validator_count", "%d, with create_chain: a chain that bpi node start begins has one validator, this node; set it to 1, or begin a chain of %d with bpi init --new-chain --founder", n, n)
 	}
 
-	walls := map[string]bool{}
 	for _, w := range c.Cage.AllowMissingWalls {
-		if w == "" || len(w) > 64 || strings.ContainsFunc(w, unicode.IsControl) {
-			bad("cage.allow_missing_walls", "%.80q is no wall; bpi doctor lists their names", w)
+		if !slices.Contains(native.Optional(), w) {
+			bad("cage.allow_missing_walls", "%.80q is no wall that may be missing; those are: %s", w, strings.Join(native.Optional(), ", "))
 		}
-		walls[w] = true
 	}
-	if !c.Cage.EnableSyscallFilter && !walls["seccomp"] {
-		bad("cage.enable_syscall_filter", "false takes down a wall of the cage: a job could then make any system call its user may; if you accept that, also set allow_missing_walls = [\"seccomp\"]")
+	if !c.Cage.EnableSyscallFilter {
+		bad("cage.enable_syscall_filter", "false: the filter belongs to the policy that every receipt names, and is never left out where the machine has it; remove the key or set it to true (for a machine without seccomp: allow_missing_walls = [\"seccomp\"])")
+	}
+	if !c.Cage.EnableWitnessRecording {
+		bad("cage.enable_witness_recording", "false: the peers that run a job agree on its witness, so that every execution records one; remove the key or set it to true")
 	}
 	if _, _, err := c.Cage.Seed(); err != nil {
 		bad("cage.rng_seed", "%v", err)

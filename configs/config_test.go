@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/metanode/metanode/consensus"
 )
 
 var update = flag.Bool("update", false, "rewrite the shipped files")
@@ -102,7 +104,12 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(c *Config) { c.Consensus.BlockTimeMs = 1 }, "consensus.block_time_ms:"},
 		{func(c *Config) { c.Consensus.MaxTransactionsPerBlock = 0 }, "consensus.max_transactions_per_block:"},
 		{func(c *Config) { c.Consensus.ValidatorCount = 1000 }, "consensus.validator_count:"},
-		{func(c *Config) { c.Cage.EnableSyscallFilter = false }, `also set allow_missing_walls = ["seccomp"]`},
+		{func(c *Config) { c.Cage.EnableSyscallFilter = false }, "cage.enable_syscall_filter: false"},
+		{func(c *Config) { c.Cage.EnableSyscallFilter, c.Cage.AllowMissingWalls = false, []string{"seccomp"} }, "cage.enable_syscall_filter: false"},
+		{func(c *Config) { c.Cage.EnableWitnessRecording = false }, "cage.enable_witness_recording: false"},
+		{func(c *Config) { c.Cage.AllowMissingWalls = []string{"sekkomp"} }, "those are: net namespace, ipc namespace, uts namespace, seccomp"},
+		{func(c *Config) { c.Cage.AllowMissingWalls = []string{"user namespace"} }, "cage.allow_missing_walls: \"user namespace\""},
+		{func(c *Config) { c.CreateChain, c.Consensus.ValidatorCount = true, 4 }, "bpi init --new-chain --founder"},
 		{func(c *Config) { c.Cage.RNGSeed = "42" }, "cage.rng_seed:"},
 		{func(c *Config) { c.Cage.Slots = -1 }, "cage.slots:"},
 		{func(c *Config) { c.Cage.MemoryBytes = 1 }, "cage.memory_bytes:"},
@@ -125,15 +132,46 @@ func TestValidateNamesTheKey(t *testing.T) {
 	}
 }
 
-func TestWithoutFilterRunsWhenTheWallIsNamed(t *testing.T) {
+func TestAMissingWallThatIsNamedWarns(t *testing.T) {
 	c := Default()
-	c.Cage.EnableSyscallFilter = false
 	c.Cage.AllowMissingWalls = []string{"seccomp"}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
 	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "seccomp") {
 		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestDifferencesFromTheChainAreTold(t *testing.T) {
+	g := &consensus.Genesis{BlockTimeMs: 1000, MaxTxsPerBlock: 100, Validators: make([]consensus.Validator, 4)}
+	c := Default()
+	if d := c.Differences(g); len(d) != 0 {
+		t.Errorf("defaults are told as differences: %q", d)
+	}
+	c.Consensus = Consensus{BlockTimeMs: 250, MaxTransactionsPerBlock: 100, ValidatorCount: 3}
+	d := strings.Join(c.Differences(g), "\n")
+	if !strings.Contains(d, "block_time_ms is 250") || !strings.Contains(d, "1000 on this chain") || !strings.Contains(d, "validator_count is 3") || strings.Contains(d, "max_transactions") {
+		t.Errorf("differences: %s", d)
+	}
+}
+
+func TestReadGenesisSaysWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	garbage, large := filepath.Join(dir, "garbage"), filepath.Join(dir, "large")
+	if err := os.WriteFile(garbage, []byte("not CBOR"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(large, make([]byte, MaxGenesisBytes+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{filepath.Join(dir, "none"): "bpi init --new-chain", garbage: "get the file again", large: "over 4194304 bytes"} {
+		if _, _, err := ReadGenesis(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	if _, _, err := ReadGenesis(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file is %v", err)
 	}
 }
 
@@ -156,14 +194,14 @@ func TestEnvironmentWinsOverFile(t *testing.T) {
 	t.Setenv("BPI_HOME", t.TempDir())
 	t.Setenv("BPI_LOG_LEVEL", "debug")
 	t.Setenv("BPI_P2P_FAST_PATH", "false")
-	t.Setenv("BPI_CAGE_ALLOW_MISSING_WALLS", "a, b")
+	t.Setenv("BPI_CAGE_ALLOW_MISSING_WALLS", "seccomp, net namespace")
 	t.Setenv("BPI_STORAGE_RESULT_TTL", "2h")
 	c, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Log.Level != "debug" || c.P2P.FastPath || c.P2P.ListenPort != 9 || c.Storage.ResultTTL != 2*time.Hour ||
-		!reflect.DeepEqual(c.Cage.AllowMissingWalls, []string{"a", "b"}) {
+		!reflect.DeepEqual(c.Cage.AllowMissingWalls, []string{"seccomp", "net namespace"}) {
 		t.Errorf("got %+v", c)
 	}
 	t.Setenv("BPI_P2P_LISTEN_PORT", "70000")

@@ -15,37 +15,9 @@ import (
 
 	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/consensus"
-	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/keyfile"
 	"github.com/metanode/metanode/internal/sign"
 )
-
-// maxGenesisBytes bounds the genesis file.
-const maxGenesisBytes = 4 << 20
-
-// readGenesis reads and checks the document that the chain begins with.
-func readGenesis(path string) (*consensus.Genesis, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("genesis file %s does not exist; get it from whoever runs the network, or begin one with: bpi init", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read genesis: %w", err)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxGenesisBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("read genesis %s: %w", path, err)
-	}
-	if len(raw) > maxGenesisBytes {
-		return nil, fmt.Errorf("read genesis %s: over %d bytes", path, maxGenesisBytes)
-	}
-	var g consensus.Genesis
-	if err := canon.Unmarshal(raw, &g); err != nil {
-		return nil, fmt.Errorf("read genesis %s: %w", path, err)
-	}
-	return &g, g.Check()
-}
 
 // loadKeys loads the keys that the role asks for, and finds out what the node is on this chain.
 func (n *Node) loadKeys(set *consensus.ValidatorSet) error {

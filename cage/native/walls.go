@@ -40,6 +40,17 @@ var remedies = []struct {
 	{"CPU class x86-64-v2", "a CPU with SSSE3, SSE4.2, POPCNT and CMPXCHG16B", 0},
 }
 
+// Optional names the walls that Config.AllowMissing may name.
+func Optional() []string {
+	var names []string
+	for _, r := range remedies {
+		if r.skip != 0 {
+			names = append(names, r.name)
+		}
+	}
+	return names
+}
+
 // skipFlags turns names of walls into the flags that leave them out.
 func skipFlags(names []string) (uint32, error) {
 	var flags uint32

@@ -71,10 +71,10 @@ func queryFlags() []cli.Flag {
 		&cli.StringFlag{Name: "query", Aliases: []string{"q"}, Usage: "one SQL `STATEMENT` (or as the argument)"},
 		&cli.UintFlag{Name: "replicas", Usage: "run on `R` peers (default: the network's, 3)"},
 		&cli.UintFlag{Name: "quorum", Usage: "seal at `Q` equal results, more than half of R (default: 2 of 3)"},
-		&cli.Uint64Flag{Name: "memory", Usage: "memory limit of the engine, `BYTES`"},
-		&cli.Uint64Flag{Name: "output-limit", Usage: "limit of the result, `BYTES`"},
-		&cli.DurationFlag{Name: "wall", Usage: "give up on the query after `TIME`"},
-		&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal digits from which the job's randomness comes"},
+		&cli.Uint64Flag{Name: "memory", Usage: "memory limit of the engine, `BYTES` (default: 536870912)"},
+		&cli.Uint64Flag{Name: "output-limit", Usage: "limit of the result, `BYTES` (default: 67108864)"},
+		&cli.DurationFlag{Name: "wall", Usage: "give up on the query after `TIME` (default: 2m)"},
+		&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal `DIGITS` from which the job's randomness comes (default: rng_seed of the configuration, or drawn from the work)"},
 		&cli.BoolFlag{Name: "fresh", Usage: "run again even if an equal job is sealed already"},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -41,7 +42,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Suggest:              true,
 		ExitErrHandler:       func(*cli.Context, error) {}, // run decides
 		OnUsageError:         func(_ *cli.Context, err error, _ bool) error { return usageError(err) },
-		Flags:                globalFlags(),
+		Flags:                tidyFlags(globalFlags()),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return unknownCommand(c)
@@ -72,6 +73,7 @@ func globalFlags() []cli.Flag {
 func withUsageErrors(list []*cli.Command) []*cli.Command {
 	for _, c := range list {
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err) }
+		tidyFlags(c.Flags)
 		if len(c.Subcommands) > 0 {
 			if c.Action == nil {
 				c.Action = func(c *cli.Context) error {
@@ -82,6 +84,29 @@ func withUsageErrors(list []*cli.Command) []*cli.Command {
 				}
 			}
 			withUsageErrors(c.Subcommands)
+		}
+	}
+	return list
+}
+
+// tidyFlags keeps the library from adding a default of its own to those that a usage text names in words, and from telling
+// that a switch is off.
+func tidyFlags(list []cli.Flag) []cli.Flag {
+	words := func(usage, text *string) {
+		if head, tail, ok := strings.Cut(*usage, " (default: "); ok {
+			*usage, *text = head, strings.TrimSuffix(tail, ")")
+		}
+	}
+	for _, f := range list {
+		switch f := f.(type) {
+		case *cli.BoolFlag:
+			f.DisableDefaultText = true
+		case *cli.UintFlag:
+			words(&f.Usage, &f.DefaultText)
+		case *cli.Uint64Flag:
+			words(&f.Usage, &f.DefaultText)
+		case *cli.DurationFlag:
+			words(&f.Usage, &f.DefaultText)
 		}
 	}
 	return list

@@ -30,7 +30,7 @@ func devnetCommand() *cli.Command {
 					&cli.IntFlag{Name: "nodes", Value: 4, Usage: "`NUMBER` of peers; each validates and executes"},
 					&cli.IntFlag{Name: "gateway-port", Value: 3000, Usage: "`PORT` of the first peer's gateway; 0 takes a free one"},
 					&cli.StringFlag{Name: "engine", Usage: "SQL engine `FILE` (default: BPI_ENGINE, or sql-worker next to bpi)"},
-					&cli.StringFlag{Name: "config", Usage: "take settings from this TOML `FILE`; ports, folders and roles are the devnet's"},
+					&cli.StringFlag{Name: "config", Usage: "take settings from this TOML `FILE`, and validator_count as the number of peers; ports, folders and roles are the devnet's"},
 					&cli.BoolFlag{Name: "detach", Usage: "return when ready and leave the peers running"},
 					&cli.BoolFlag{Name: "keep", Usage: "keep the folder when the devnet stops"},
 				},
@@ -54,7 +54,14 @@ func devnetUp(c *cli.Context, e *env) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
+	settings, err := devnetSettings(c.String("config"))
+	if err != nil {
+		return err
+	}
 	count := c.Int("nodes")
+	if c.String("config") != "" && !c.IsSet("nodes") {
+		count = settings.Consensus.ValidatorCount
+	}
 	if count < 1 || count > 32 {
 		return usageError(fmt.Errorf("--nodes %d: want 1 to 32", count))
 	}
@@ -81,7 +88,7 @@ func devnetUp(c *cli.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		state, err = makeDevnet(e, dir, count, gatewayPort, engine, c.String("config"))
+		state, err = makeDevnet(e, dir, count, gatewayPort, engine, settings)
 		if err != nil {
 			_ = removeDevnet(dir) // half a folder is of no use; the first error is the one to show
 			return err

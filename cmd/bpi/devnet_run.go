@@ -41,8 +41,29 @@ type exitedNode struct {
 	err  error
 }
 
+// devnetSettings are what the peers of a devnet are configured with, ports, folders and roles aside: the profile, or a
+// file's. They are checked, so that a mistake in the file is told before anything is made.
+func devnetSettings(path string) (configs.Config, error) {
+	if path == "" {
+		return configs.Devnet(), nil
+	}
+	raw, err := readBounded(path, configs.MaxFileBytes)
+	if err != nil {
+		return configs.Config{}, fmt.Errorf("read configuration: %w; bpi init --print-config writes one", err)
+	}
+	c, err := configs.Parse(raw)
+	if err == nil {
+		c.CreateChain = false // of so many validators as there are peers
+		err = c.Validate()
+	}
+	if err != nil {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
 // makeDevnet writes the folder of a new network: keys, genesis and configuration of each peer.
-func makeDevnet(e *env, dir string, count, gatewayPort int, engine engineFile, configFile string) (*devnetState, error) {
+func makeDevnet(e *env, dir string, count, gatewayPort int, engine engineFile, settings configs.Config) (*devnetState, error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		if _, err := os.Stat(filepath.Join(dir, devnetMark)); err != nil {
 			return nil, fmt.Errorf("%s is not empty and was not made by bpi devnet up; choose another folder with --dir", dir)
@@ -57,16 +78,7 @@ func makeDevnet(e *env, dir string, count, gatewayPort int, engine engineFile, c
 	if err := os.WriteFile(filepath.Join(dir, devnetMark), nil, 0o600); err != nil {
 		return nil, err
 	}
-	base := configs.Devnet()
-	if configFile != "" {
-		raw, err := os.ReadFile(configFile)
-		if err != nil {
-			return nil, fmt.Errorf("read configuration: %w", err)
-		}
-		if base, err = configs.Parse(raw); err != nil {
-			return nil, fmt.Errorf("configuration %s: %w", configFile, err)
-		}
-	}
+	base := settings
 	base.CreateChain = false
 	base.Role = configs.RoleAuto
 	base.DataDir = "."

@@ -66,31 +66,6 @@ func newGenesis(name string, cfg configs.Config, founders []founder, engine engi
 	return g, nil
 }
 
-// readGenesis reads a genesis document and checks it.
-func readGenesis(path string) (*consensus.Genesis, []byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read genesis: %w", err)
-	}
-	defer f.Close()
-	const limit = 4 << 20
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read genesis %s: %w", path, err)
-	}
-	if len(raw) > limit {
-		return nil, nil, fmt.Errorf("read genesis %s: larger than %d bytes", path, limit)
-	}
-	var g consensus.Genesis
-	if err := canon.Unmarshal(raw, &g); err != nil {
-		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
-	}
-	if err := g.Check(); err != nil {
-		return nil, nil, fmt.Errorf("read genesis %s: %w", path, err)
-	}
-	return &g, raw, nil
-}
-
 // findEngine looks for the SQL engine: the flag, BPI_ENGINE, then sql-worker next to this program.
 func findEngine(flag string) (engineFile, error) {
 	path := flag

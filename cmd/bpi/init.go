@@ -22,11 +22,15 @@ func initCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "make a peer's keys and configuration in BPI_HOME",
 		Description: "With --genesis the peer joins that chain; it follows it, and validates or executes if the chain admits its\n" +
-			"keys. With --new-chain it begins a chain of its own, of one validator.",
+			"keys. With --new-chain it begins a chain of its own: of one validator, or with --founder of several peers, that\n" +
+			"have each made a card with --card. The genesis document then goes to all of them, and each joins with --genesis.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "genesis", Usage: "genesis `FILE` of the chain to join (a running peer's is at /v1/chain/genesis)"},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` of a peer to join by; may be given more than once"},
-			&cli.BoolFlag{Name: "new-chain", Usage: "begin a chain of one validator"},
+			&cli.BoolFlag{Name: "new-chain", Usage: "begin a chain, of this peer and of those whose cards are given with --founder"},
+			&cli.StringSliceFlag{Name: "founder", Usage: "card `FILE` of another peer that the new chain begins with; may be given more than once"},
+			&cli.BoolFlag{Name: "card", Usage: "make the keys and write this peer's card, its public keys, to standard output, and do nothing else"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of this peer in its card or in the new chain (default: the machine's)"},
 			&cli.StringFlag{Name: "network", Usage: "`NAME` of the network"},
 			&cli.StringFlag{Name: "engine", Usage: "SQL engine `FILE` for --new-chain"},
 			&cli.IntFlag{Name: "listen-port", Value: 4001, Usage: "libp2p `PORT`; 0 lets the system choose"},
@@ -53,14 +57,21 @@ func initialise(c *cli.Context, e *env) error {
 		return err
 	}
 	from, fresh := c.String("genesis"), c.Bool("new-chain")
+	if c.Bool("card") {
+		if from != "" || fresh || len(c.StringSlice("founder")) > 0 {
+			return usageError(errors.New("bpi init: --card stands alone, but for --name"))
+		}
+		return writeCard(e, c.String("name"))
+	}
+	if !fresh && len(c.StringSlice("founder")) > 0 {
+		return usageError(errors.New("bpi init: --founder goes with --new-chain"))
+	}
 	if (from == "") == !fresh {
 		return usageError(errors.New("bpi init: want either --genesis FILE, to join a chain, or --new-chain, to begin one"))
 	}
 	if fresh && cfg.Network == "" {
 		cfg.Network = "metanode"
 	}
-	cfg.CreateChain = fresh
-	cfg.Consensus.ValidatorCount = 1
 	if err := cfg.Validate(); err != nil {
 		return usageError(err)
 	}
@@ -69,19 +80,35 @@ func initialise(c *cli.Context, e *env) error {
 		return fmt.Errorf("%s is there already; edit it, or choose another folder with --home", path)
 	}
 	if fresh {
-		if _, err := beginChain(e, cfg, e.home, filepath.Join(e.home, "genesis.cbor"), c.String("engine")); err != nil {
-			return err
-		}
 		engine, err := findEngine(c.String("engine"))
 		if err != nil {
 			return err
 		}
-		cfg.EngineFiles = []string{engine.path}
-	} else {
-		g, raw, err := readGenesis(from)
+		genesis := filepath.Join(e.home, "genesis.cbor")
+		if _, err := os.Stat(genesis); err == nil {
+			return fmt.Errorf("%s is there already: a chain was begun here; remove it, or choose another folder with --home", genesis)
+		}
+		list, err := founders(e, c.String("name"), c.StringSlice("founder"))
 		if err != nil {
 			return err
 		}
+		if err := writeGenesis(e, cfg, list, engine, genesis); err != nil {
+			return err
+		}
+		cfg.Consensus.ValidatorCount = len(list)
+		cfg.EngineFiles = []string{engine.path}
+		if len(list) > 1 {
+			e.say("give %s to the other founders; each joins with: bpi init --genesis genesis.cbor --bootstrap MULTIADDR", tilde(genesis))
+			if len(list) < 4 {
+				e.say("note: %d validators tolerate no fault; 4 tolerate one", len(list))
+			}
+		}
+	} else {
+		g, raw, err := configs.ReadGenesis(from)
+		if err != nil {
+			return err
+		}
+		cfg.Consensus = configs.Consensus{BlockTimeMs: g.BlockTimeMs, MaxTransactionsPerBlock: g.MaxTxsPerBlock, ValidatorCount: len(g.Validators)}
 		if cfg.Network != "" && cfg.Network != g.Name {
 			return fmt.Errorf("genesis %s begins network %q, not %q", from, g.Name, cfg.Network)
 		}
@@ -146,13 +173,18 @@ func beginChain(e *env, cfg configs.Config, dataDir, path, engineFlag string) (e
 		return engine, err
 	}
 	f.name = "node1"
-	g, err := newGenesis(cfg.Network, cfg, []founder{f}, engine, time.Now())
+	return engine, writeGenesis(e, cfg, []founder{f}, engine, path)
+}
+
+// writeGenesis begins a chain now.
+func writeGenesis(e *env, cfg configs.Config, list []founder, engine engineFile, path string) error {
+	g, err := newGenesis(cfg.Network, cfg, list, engine, time.Now())
 	if err != nil {
-		return engine, err
+		return err
 	}
 	if err := writeNew(path, canon.Must(g)); err != nil {
-		return engine, fmt.Errorf("write genesis: %w", err)
+		return fmt.Errorf("write genesis: %w", err)
 	}
-	e.say("began chain %s, of one validator, in %s", g.DisplayName(), tilde(dataDir))
-	return engine, nil
+	e.say("began chain %s, of %s, in %s", g.DisplayName(), count(len(list), "validator"), tilde(filepath.Dir(path)))
+	return nil
 }

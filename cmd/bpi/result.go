@@ -118,9 +118,17 @@ func programFailure(ctx context.Context, n *conn, s *receipt.Statement, r *recei
 	}
 	if f.Kind == "limit" { // the engine's advice is about settings that a job cannot change
 		f.Message, _, _ = strings.Cut(f.Message, "\n\nPossible solutions")
-		return fail(exitProgram, "the query failed (%s): %s; raise the limit with --memory BYTES, now %d", f.Kind, f.Explain(sql), s.Work.Limits.MemoryBytes)
+		return fail(exitProgram, "the query failed (%s): %s; raise the limit with --memory BYTES, now %d", f.Kind, f.Explain(sql), memoryOf(s))
 	}
 	return fail(exitProgram, "the query failed (%s): %s", f.Kind, f.Explain(sql))
+}
+
+// memoryOf is the memory limit as --memory gives it; the cage's is wider by what the engine itself takes.
+func memoryOf(s *receipt.Statement) uint64 {
+	if req, err := analytics.DecodeRequest(s.Work.Stdin); err == nil {
+		return req.MemoryBytes
+	}
+	return s.Work.Limits.MemoryBytes
 }
 
 // afterKill is what one can do about a program that the cage ended.
@@ -129,7 +137,7 @@ func afterKill(s *receipt.Statement) string {
 	case "output":
 		return fmt.Sprintf("ask for less, or raise the limit with --output-limit BYTES, now %d", s.Work.Limits.OutputBytes)
 	case "memory":
-		return fmt.Sprintf("raise the limit with --memory BYTES, now %d", s.Work.Limits.MemoryBytes)
+		return fmt.Sprintf("raise the limit with --memory BYTES, now %d", memoryOf(s))
 	}
 	return "see: bpi job describe " + s.Job.Short()
 }

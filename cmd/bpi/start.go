@@ -66,6 +66,11 @@ func startNode(c *cli.Context, e *env) error {
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
 	}
+	if g, _, err := configs.ReadGenesis(cfg.Genesis); err == nil { // node.New says what is wrong with it
+		for _, d := range cfg.Differences(g) {
+			log.Warn(d)
+		}
+	}
 	n, err := node.New(cfg, node.Options{Version: version, Logger: log, Name: c.String("name")})
 	if err != nil {
 		return err

@@ -1,0 +1,58 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/canon"
+)
+
+// MaxGenesisBytes bounds a genesis file.
+const MaxGenesisBytes = 4 << 20
+
+// ReadGenesis reads and checks the document that a chain begins with, and gives its bytes as well: the chain's id is
+// their digest. An error of a missing file is os.ErrNotExist.
+func ReadGenesis(path string) (*consensus.Genesis, []byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("genesis file %s: %w; get it from whoever runs the network, or begin one with: bpi init --new-chain", path, os.ErrNotExist)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read genesis: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, MaxGenesisBytes+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read genesis %s: %w", path, err)
+	}
+	if len(raw) > MaxGenesisBytes {
+		return nil, nil, fmt.Errorf("read genesis %s: over %d bytes", path, MaxGenesisBytes)
+	}
+	var g consensus.Genesis
+	if err := canon.Unmarshal(raw, &g); err != nil {
+		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
+	}
+	if err := g.Check(); err != nil {
+		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
+	}
+	return &g, raw, nil
+}
+
+// Differences are the settings for new chains in which c is not what the chain has: there the chain's count, and a person
+// may think otherwise. A setting left at its default says nothing.
+func (c *Config) Differences(g *consensus.Genesis) []string {
+	var out []string
+	differ := func(key string, here, standard, chain uint64) {
+		if here != chain && here != standard {
+			out = append(out, fmt.Sprintf("%s is %d in the configuration and %d on this chain: the chain's counts; it was fixed when the chain began", key, here, chain))
+		}
+	}
+	d := Default().Consensus
+	differ("consensus.block_time_ms", c.Consensus.BlockTimeMs, d.BlockTimeMs, g.BlockTimeMs)
+	differ("consensus.max_transactions_per_block", uint64(c.Consensus.MaxTransactionsPerBlock), uint64(d.MaxTransactionsPerBlock), uint64(g.MaxTxsPerBlock))
+	differ("consensus.validator_count", uint64(c.Consensus.ValidatorCount), uint64(d.ValidatorCount), uint64(len(g.Validators)))
+	return out
+}
