@@ -37,10 +37,8 @@ func (b *backend) SubmitCommand(ctx context.Context, tx []byte) (api.CommandAcce
 	if _, ok := n.ledger.command(ctx, id); ok {
 		return api.CommandAccepted{}, api.Replay("", "command %s was ordered already", id.Short())
 	}
-	if err := n.driver.Submit(tx); err != nil {
-		if errors.Is(err, mempool.ErrDuplicate) {
-			return api.CommandAccepted{ID: id, State: api.CommandPending}, nil
-		}
+	// A duplicate is promised as the first was: that one's promise may not be on the disk yet.
+	if err := n.driver.Submit(tx); err != nil && !errors.Is(err, mempool.ErrDuplicate) {
 		return api.CommandAccepted{}, b.commandError(cmd, err)
 	}
 	timer := time.NewTimer(fastAccept)

@@ -164,14 +164,14 @@ func TestNewRefusesAndGivesBack(t *testing.T) {
 		spoil func(*testing.T, *configs.Config)
 		want  string
 	}{
-		"no genesis": {func(t *testing.T, c *configs.Config) { c.Genesis += ".none" }, "does not exist"},
+		"no genesis": {func(t *testing.T, c *configs.Config) { c.Genesis += ".none" }, "bpi init --new-chain"},
 		"garbage": {func(t *testing.T, c *configs.Config) {
 			if err := os.WriteFile(c.Genesis, []byte("garbage"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, "read genesis"},
 		"too long": {func(t *testing.T, c *configs.Config) {
-			if err := os.WriteFile(c.Genesis, make([]byte, maxGenesisBytes+1), 0o600); err != nil {
+			if err := os.WriteFile(c.Genesis, make([]byte, configs.MaxGenesisBytes+1), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, "over"},
