@@ -20,7 +20,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
-	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -95,15 +94,9 @@ func New(cfg Config) (*Host, error) {
 			return nil, err
 		}
 	}
-	conns, err := connmgr.NewConnManager(max(1, cfg.MaxPeers*3/4), cfg.MaxPeers, connmgr.WithGracePeriod(20*time.Second))
+	conns, err := newKeeper(cfg, p.boot)
 	if err != nil {
-		return nil, fmt.Errorf("p2p: connection manager: %w", err)
-	}
-	for _, id := range cfg.Protected {
-		conns.Protect(id, "validator")
-	}
-	for _, b := range p.boot {
-		conns.Protect(b.ID, "bootstrap")
+		return nil, err
 	}
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
