@@ -41,7 +41,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		EnableBashCompletion: true,
 		Suggest:              true,
 		ExitErrHandler:       func(*cli.Context, error) {}, // run decides
-		OnUsageError:         func(_ *cli.Context, err error, _ bool) error { return usageError(err) },
+		OnUsageError:         flagProblem,
 		Flags:                tidyFlags(globalFlags()),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -72,7 +72,7 @@ func globalFlags() []cli.Flag {
 // withUsageErrors gives every command, at any depth, the same answer to a wrong flag or subcommand.
 func withUsageErrors(list []*cli.Command) []*cli.Command {
 	for _, c := range list {
-		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err) }
+		c.OnUsageError = flagProblem
 		tidyFlags(c.Flags)
 		if len(c.Subcommands) > 0 {
 			if c.Action == nil {
@@ -87,6 +87,29 @@ func withUsageErrors(list []*cli.Command) []*cli.Command {
 		}
 	}
 	return list
+}
+
+// flagProblem puts the flag library's complaint in this program's words.
+func flagProblem(c *cli.Context, err error, _ bool) error {
+	where := "bpi"
+	flags := c.App.Flags
+	if c.Command != nil && c.Command.HelpName != "" {
+		where, flags = c.Command.HelpName, c.Command.Flags
+	}
+	next := "; try: " + where + " --help"
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		name = strings.TrimLeft(name, "-")
+		hint := ""
+		if s := strings.TrimLeft(cli.SuggestFlag(flags, name, true), "-"); s != "" && s != "help" {
+			hint = fmt.Sprintf("; did you mean --%s?", s)
+		}
+		return usageError(fmt.Errorf("%s has no flag --%s%s%s", where, name, hint, next))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return usageError(fmt.Errorf("--%s: a value is missing%s", strings.TrimLeft(name, "-"), next))
+	}
+	return usageError(fmt.Errorf("%s: %w%s", where, err, next))
 }
 
 // tidyFlags keeps the library from adding a default of its own to those that a usage text names in words, and from telling
@@ -116,7 +139,7 @@ func unknownCommand(c *cli.Context) error {
 	name := c.Args().First()
 	hint := ""
 	if s := cli.SuggestCommand(c.Command.Subcommands, name); s != "" {
-		hint = fmt.Sprintf("did you mean %q? ", s)
+		hint = strings.Replace(s, "Did", "did", 1) + " " // the library makes it a question
 	}
 	return usageError(fmt.Errorf("%s has no command %q; %stry: %s --help", c.Command.HelpName, name, hint, c.Command.HelpName))
 }

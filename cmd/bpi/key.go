@@ -71,7 +71,13 @@ func keyCommand() *cli.Command {
 						return usageError(err)
 					}
 					to := c.Args().Get(1)
-					if err := keyfile.Backup(e.keyPath(role), to); err != nil {
+					err = keyfile.Backup(e.keyPath(role), to)
+					switch {
+					case errors.Is(err, fs.ErrNotExist):
+						return fmt.Errorf("%s key: %w; is there one? bpi key show looks, and bpi key new %s makes one", role, err, role)
+					case errors.Is(err, fs.ErrExist):
+						return fmt.Errorf("%s is there already and is not overwritten; choose another file", to)
+					case err != nil:
 						return err
 					}
 					e.say("%s key copied to %s; whoever reads it can sign as this %s", role, to, role)

@@ -13,6 +13,9 @@ func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "the program's version and the protocol it follows",
 		Action: action(func(c *cli.Context, e *env) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
 			if e.json {
 				return writeJSON(e.out, map[string]any{"version": version, "protocol": consensus.ProtocolVersion, "go": runtime.Version()})
 			}
