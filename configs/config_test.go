@@ -89,6 +89,26 @@ func TestSyntaxErrorNamesTheLine(t *testing.T) {
 	}
 }
 
+func TestValueOfTheWrongKindNamesKeyAndLine(t *testing.T) {
+	for _, text := range []string{"\n[p2p]\nlisten_port = 99999\n", "\n[p2p]\nlisten_port = \"4001\"\n"} {
+		_, err := Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), "line 3: p2p.listen_port: ") {
+			t.Errorf("%q: error %v, want one that names line 3 and the key", text, err)
+		}
+	}
+}
+
+func TestEnvironmentIsNamedForItsOwnMistakes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := Write(path, Default()); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BPI_P2P_MAX_PEERS", "1")
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), `environment BPI_P2P_MAX_PEERS="1": p2p.max_peers: `) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestValidateNamesTheKey(t *testing.T) {
 	tests := []struct {
 		change func(*Config)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -44,10 +45,18 @@ func Load(path string) (Config, error) {
 		return Config{}, err
 	}
 	if err := c.Validate(); err != nil {
+		for _, k := range keys() { // not the file's fault
+			if v, ok := os.LookupEnv(k.variable()); ok && strings.HasPrefix(err.Error(), k.name+":") && !strings.Contains(err.Error(), "\n") {
+				return Config{}, fmt.Errorf("environment %s=%q: %w", k.variable(), v, err)
+			}
+		}
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	return c, nil
 }
+
+// lastKey is how the TOML library names the key whose value is of the wrong type.
+var lastKey = regexp.MustCompile(` \(last key "([^"]*)"\): `)
 
 // Parse reads TOML over the defaults, without environment, path resolution or validation. An unknown key is refused
 // with its line and the nearest key there is.
@@ -60,9 +69,13 @@ func Parse(raw []byte) (Config, error) {
 	if err != nil {
 		var pe toml.ParseError
 		if errors.As(err, &pe) {
-			return Config{}, fmt.Errorf("line %d: %s", pe.Position.Line, strings.TrimPrefix(pe.Message, "toml: "))
+			key := ""
+			if pe.LastKey != "" {
+				key = pe.LastKey + ": "
+			}
+			return Config{}, fmt.Errorf("line %d: %s%s", pe.Position.Line, key, strings.TrimPrefix(pe.Message, "toml: "))
 		}
-		return Config{}, err
+		return Config{}, errors.New(lastKey.ReplaceAllString(strings.TrimPrefix(err.Error(), "toml: "), ": $1: "))
 	}
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		key := unknown[0].String()
@@ -78,7 +91,7 @@ func Parse(raw []byte) (Config, error) {
 // ApplyEnv overrides keys by environment variables; lookup is os.LookupEnv. Lists are separated by commas.
 func (c *Config) ApplyEnv(lookup func(string) (string, bool)) error {
 	for _, k := range keys() {
-		name := "BPI_" + strings.ToUpper(strings.ReplaceAll(k.name, ".", "_"))
+		name := k.variable()
 		v, ok := lookup(name)
 		if !ok {
 			continue
@@ -134,6 +147,11 @@ type key struct {
 	name  string // "p2p.listen_port"
 	doc   string
 	index []int // of the field, for reflect
+}
+
+// variable is the environment's name for it: BPI_P2P_LISTEN_PORT.
+func (k key) variable() string {
+	return "BPI_" + strings.ToUpper(strings.ReplaceAll(k.name, ".", "_"))
 }
 
 func (k key) value(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().FieldByIndex(k.index) }
