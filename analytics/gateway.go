@@ -154,7 +154,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.refuse(w, err)
 		}
 	default:
-		writeError(w, &Error{Code: CodeNotFound, Message: "no such path: " + cellText(r.URL.Path), Next: "POST /submit runs a query; the node's API has the rest"})
+		writeError(w, &Error{Code: CodeNotFound, Message: "no such path: " + cellText(r.URL.Path), Next: "POST /submit runs a query, GET /v1/jobs/JOB follows it, GET /v1/receipts/JOB gives its receipt; the node's API has the rest"})
 	}
 }
 

@@ -79,8 +79,20 @@ func (n *Node) openServers() error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w; choose another address with listen in [gateway], port 0 takes a free one", err)
 	}
-	n.addServer("gateway", g, api.NewServer(gateway, nil))
+	n.addServer("gateway", g, api.NewServer(besideReceipts(gateway, handler), nil))
 	return nil
+}
+
+// besideReceipts lets those who have only the gateway's address follow their jobs and fetch what its answers point to:
+// jobs, receipts and the trust file are read there as from the API. Everything else is the gateway's.
+func besideReceipts(gateway, api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", gateway)
+	mux.Handle("GET /v1/jobs/{id}", api)
+	mux.Handle("GET /v1/jobs/{id}/", api)
+	mux.Handle("GET /v1/receipts/{id}", api)
+	mux.Handle("GET /v1/chain/trust", api)
+	return mux
 }
 
 func (n *Node) addServer(what string, l net.Listener, s *http.Server) {
