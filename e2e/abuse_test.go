@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
@@ -152,24 +154,37 @@ func TestGarbageOnEveryStreamAndTopic(t *testing.T) {
 		append(binary.AppendUvarint(nil, 1<<40), bytes.Repeat([]byte("a"), 1000)...), bytes.Repeat([]byte{0x80}, 1<<20),
 	}
 	for _, id := range protos {
+		h := rawHost(t, speaks) // what one host did wrong is held against it
+		if err := h.Connect(t.Context(), *victim); err != nil {
+			t.Fatal(err)
+		}
+		heard := 0
 		for _, g := range garbage {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			if s, err := h.NewStream(ctx, victim.ID, id); err == nil {
+			if s, err := h.NewStream(network.WithNoDial(ctx, "shown the door"), victim.ID, id); err == nil {
 				_ = s.SetDeadline(time.Now().Add(2 * time.Second))
-				_, _ = s.Write(g)
+				if _, err := s.Write(g); err == nil {
+					heard++
+				}
 				_ = s.CloseWrite()
 				_, _ = io.Copy(io.Discard, io.LimitReader(s, 1<<20))
 				_ = s.Reset()
 			}
 			cancel()
-			if len(h.Network().ConnsToPeer(victim.ID)) == 0 {
-				_ = h.Connect(t.Context(), *victim) // shown the door
-			}
+		}
+		if heard == 0 {
+			t.Errorf("%s was never reached", id)
 		}
 	}
 	t.Logf("spoke nonsense on %d protocols", len(protos))
+	for _, own := range []string{"/rpc/bpi/blocks/1", "/rpc/bpi/range/1", "/link/bpi/1", "/stream/api/1", "/meshsub/", "/kad/", "/ipfs/id/"} {
+		if !slices.ContainsFunc(protos, func(id protocol.ID) bool { return strings.Contains(string(id), own) }) {
+			t.Errorf("nothing was said on %s; the peer speaks %v", own, protos)
+		}
+	}
+	eventually(t, 5*time.Second, "nonsense on streams scored", func() bool { return n.metric(n.peers[0], "bpci_penalties_total") > 0 })
+	eventually(t, 5*time.Second, "a stranger's link refused", func() bool { return n.metric(n.peers[0], "bpci_link_refused_total") > 0 })
 
-	// What one host did wrong is held against it, so the topics are another's.
 	h = rawHost(t, speaks)
 	topics := make(chan string, 64)
 	for _, id := range []protocol.ID{"/meshsub/1.2.0", "/meshsub/1.1.0"} {
@@ -186,29 +201,28 @@ func TestGarbageOnEveryStreamAndTopic(t *testing.T) {
 			continue
 		}
 		for _, g := range garbage {
-			raw, err := proto.Marshal(&pb.RPC{Publish: []*pb.Message{{Data: g, Topic: &topic}}}) // unsigned, as the network wants them
-			if err != nil {
-				t.Fatal(err)
-			}
 			if len(h.Network().ConnsToPeer(victim.ID)) == 0 {
 				_ = h.Connect(t.Context(), *victim)
 			}
-			if s, err := h.NewStream(t.Context(), victim.ID, "/meshsub/1.2.0", "/meshsub/1.1.0"); err == nil {
-				if _, err = s.Write(append(binary.AppendUvarint(nil, uint64(len(raw))), raw...)); err == nil {
-					tried[topic]++
-				}
-				_ = s.Close()
+			if publish(t, h, victim.ID, topic, g) {
+				tried[topic]++
 			}
 		}
 	}
 	t.Logf("published nonsense: %v", tried)
-	for topic, sent := range tried {
-		if sent == 0 {
+	for _, kind := range driver.MessageKinds() {
+		if topic := "/" + strings.TrimPrefix(speaks, "/") + "/" + string(kind); tried[topic] == 0 {
 			t.Errorf("topic %s was not reached", topic)
 		}
 	}
-	if len(tried) == 0 {
-		t.Error("no topic was reached")
+	eventually(t, 10*time.Second, "nonsense on topics rejected", func() bool {
+		return n.metric(n.peers[0], "bpci_gossip_rejected_total") >= float64(len(tried))
+	})
+	// To whoever goes on with it nobody listens any more.
+	const flood = 500
+	before := n.metric(n.peers[0], "bpci_gossip_rejected_total")
+	for i := range flood {
+		publish(t, h, victim.ID, "/"+strings.TrimPrefix(speaks, "/")+"/"+string(driver.KindTx), fmt.Appendf(nil, "nonsense %d", i))
 	}
 	// The same processes go on with their work.
 	for _, p := range n.peers {
@@ -219,6 +233,11 @@ func TestGarbageOnEveryStreamAndTopic(t *testing.T) {
 		if !strings.Contains(out, "1000") {
 			t.Errorf("%s answers %q", p.Name, out)
 		}
+	}
+	if more := n.metric(n.peers[0], "bpci_gossip_rejected_total") - before; more > flood/5 {
+		t.Errorf("of a flood of %d messages %v were still looked at: their sender was not scored", flood, more)
+	} else {
+		t.Logf("of a flood of %d messages %v were looked at", flood, more)
 	}
 }
 
@@ -235,6 +254,22 @@ func rawHost(t *testing.T, speaks string) host.Host {
 	}
 	t.Cleanup(func() { h.Close() })
 	return h
+}
+
+// publish sends one message of a topic, unsigned as the network wants them, on a stream of its own.
+func publish(t *testing.T, h host.Host, to libpeer.ID, topic string, data []byte) bool {
+	t.Helper()
+	raw, err := proto.Marshal(&pb.RPC{Publish: []*pb.Message{{Data: data, Topic: &topic}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := h.NewStream(t.Context(), to, "/meshsub/1.2.0", "/meshsub/1.1.0")
+	if err != nil {
+		return false
+	}
+	_, err = s.Write(append(binary.AppendUvarint(nil, uint64(len(raw))), raw...))
+	_ = s.Close()
+	return err == nil
 }
 
 // readTopics passes on the topics that a peer says it has subscribed to.
