@@ -41,8 +41,8 @@ type Config struct {
 	EngineFiles []string `toml:"engine_files" doc:"Engine programs that this node brings into the network. Others fetch them from their peers."`
 
 	P2P       P2P       `toml:"p2p" doc:"BPCI, the mesh."`
-	Consensus Consensus `toml:"consensus" doc:"BPI, the chain. These numbers go into the genesis document of a chain that is begun with this file. A chain that exists has its own: where they differ the chain's count, and the node says so when it starts."`
-	Cage      Cage      `toml:"cage" doc:"DockLock, the cage. Seed and recording are defaults for jobs submitted here; a job carries its own."`
+	Consensus Consensus `toml:"consensus" doc:"BPI, the chain. These numbers go into the genesis document of a chain that is begun with this file. A chain that exists has its own: where they differ, the chain's hold, and the node says so when it starts."`
+	Cage      Cage      `toml:"cage" doc:"DockLock, the cage. What decides a result stands in the job; nothing here changes what a job of others gives."`
 	API       API       `toml:"api" doc:"The HTTP API, on TCP and on a unix socket. It is also reachable by libp2p, from any peer."`
 	Gateway   Gateway   `toml:"gateway" doc:"The MetaAnalytics gateway: POST /submit for programs without keys. It signs for its callers."`
 	Log       Log       `toml:"log" doc:"Structured logs, in data_dir/log."`

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/internal/canon"
 )
 
 var update = flag.Bool("update", false, "rewrite the shipped files")
@@ -164,14 +166,16 @@ func TestAMissingWallThatIsNamedWarns(t *testing.T) {
 }
 
 func TestDifferencesFromTheChainAreTold(t *testing.T) {
-	g := &consensus.Genesis{BlockTimeMs: 1000, MaxTxsPerBlock: 100, Validators: make([]consensus.Validator, 4)}
+	app := enc.Genesis{Params: enc.Params{ResultTTLMs: 1000}}
+	g := &consensus.Genesis{BlockTimeMs: 1000, MaxTxsPerBlock: 100, Validators: make([]consensus.Validator, 4), App: canon.Must(&app)}
 	c := Default()
 	if d := c.Differences(g); len(d) != 0 {
 		t.Errorf("defaults are told as differences: %q", d)
 	}
 	c.Consensus = Consensus{BlockTimeMs: 250, MaxTransactionsPerBlock: 100, ValidatorCount: 3}
+	c.Storage.ResultTTL = time.Hour
 	d := strings.Join(c.Differences(g), "\n")
-	if !strings.Contains(d, "block_time_ms is 250") || !strings.Contains(d, "1000 on this chain") || !strings.Contains(d, "validator_count is 3") || strings.Contains(d, "max_transactions") {
+	if !strings.Contains(d, "block_time_ms is 250") || !strings.Contains(d, "1000 on this chain") || !strings.Contains(d, "validator_count is 3") || !strings.Contains(d, "result_ttl, in milliseconds, is 3600000") || strings.Contains(d, "max_transactions") {
 		t.Errorf("differences: %s", d)
 	}
 }
