@@ -106,7 +106,7 @@ func askBytes(t testing.TB, in string, stdin []byte) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, workerPath(t))
-	cmd.Env = []string{"DOCKLOCK_INPUT_DIR=" + in, "DOCKLOCK_SEED=" + digest.Of([]byte("test")).String(), "DOCKLOCK_EPOCH_NS=1735689600000000000"}
+	cmd.Env = []string{"DOCKLOCK_INPUT_DIR=" + in, "DOCKLOCK_SPILL_DIR=" + filepath.Join(t.TempDir(), "spill"), "DOCKLOCK_SEED=" + digest.Of([]byte("test")).String(), "DOCKLOCK_EPOCH_NS=1735689600000000000"}
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -12,6 +12,12 @@ static const char *input_dir(void) {
 	return dir != NULL && dir[0] != 0 ? dir : "/in";
 }
 
+/* spill_dir is where queries that outgrow their memory put the rest. Outside a cage it must be the caller's own. */
+static const char *spill_dir(void) {
+	const char *dir = getenv("DOCKLOCK_SPILL_DIR");
+	return dir != NULL && dir[0] != 0 ? dir : "/tmp/spill";
+}
+
 /* run_sql runs a statement of the worker's own. */
 void run_sql(duckdb_connection con, const char *sql) {
 	duckdb_result result;
@@ -23,10 +29,10 @@ void run_sql(duckdb_connection con, const char *sql) {
 /* engine_open opens the engine once, before the request is known: nothing here may depend on it. The engine runs on
  * the one thread of this process, and neither loads nor looks for code. */
 int engine_open(void) {
-	static const char *const options[][2] = {
+	const char *const options[][2] = {
 	    {"threads", "1"},
 	    {"memory_limit", "512MiB"},
-	    {"temp_directory", "/tmp/spill"},
+	    {"temp_directory", spill_dir()},
 	    {"max_temp_directory_size", "512MiB"},
 	    {"autoinstall_known_extensions", "false"},
 	    {"autoload_known_extensions", "false"},
