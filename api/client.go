@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -18,8 +19,9 @@ import (
 // other errors for trouble on the way. A context bounds every call; the client adds no time limit of its own but for
 // the answer's first byte, which CommandStatus extends by its wait.
 type Client struct {
-	base string // "http://host", no slash at the end
-	http *http.Client
+	base  string // "http://host", no slash at the end
+	where string // " ADDRESS" of the node for errors; empty if whoever dials knows
+	http  *http.Client
 }
 
 // maxAnswer bounds a JSON answer that the client reads: a receipt, or a page of jobs.
@@ -32,7 +34,7 @@ func NewClient(base string, rt http.RoundTripper) (*Client, error) {
 		return nil, fmt.Errorf("node address %q: want http://HOST:PORT", base)
 	}
 	c := &http.Client{Transport: rt, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &Client{base: u.Scheme + "://" + u.Host, http: c}, nil
+	return &Client{base: u.Scheme + "://" + u.Host, where: " " + u.Scheme + "://" + u.Host, http: c}, nil
 }
 
 // DialContext opens a connection to a node.
@@ -55,14 +57,16 @@ func NewDialClient(dial DialContext) *Client {
 func NewTCPClient(addr string) *Client {
 	var d net.Dialer
 	c := NewDialClient(func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) })
-	c.base = "http://" + addr
+	c.base, c.where = "http://"+addr, " http://"+addr
 	return c
 }
 
 // NewUnixClient makes a client for a node's unix socket.
 func NewUnixClient(path string) *Client {
 	var d net.Dialer
-	return NewDialClient(func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "unix", path) })
+	c := NewDialClient(func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "unix", path) })
+	c.where = " unix://" + path
+	return c
 }
 
 // Close drops idle connections.
@@ -93,7 +97,13 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
-		return nil, fmt.Errorf("ask the node %s: %w", c.base, err)
+		switch {
+		case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+			err = fmt.Errorf("no answer in the time given: %w", ctx.Err())
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+			err = fmt.Errorf("it broke off before it answered, and may have stopped: its log says why (%w)", err)
+		}
+		return nil, fmt.Errorf("ask the node%s: %w", c.where, err)
 	}
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
