@@ -80,6 +80,9 @@ func (n *Node) notReady() []string {
 	if len(n.genesis.Validators) > 1 && len(n.host.Peers()) == 0 {
 		why = append(why, "no peer is connected")
 	}
+	if !n.driver.Stats().Recovered {
+		why = append(why, "blocks of the log are committed again")
+	}
 	if head.header.Height == 0 {
 		why = append(why, "no block is final yet")
 	}

@@ -155,6 +155,7 @@ func (d *Driver) loop(ctx context.Context) error {
 		if err := d.settle(); err != nil {
 			return err
 		}
+		d.count.recovered.Store(true)
 		timer.Reset(d.pace.wait(time.Now()))
 		select {
 		case <-ctx.Done():
