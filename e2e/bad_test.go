@@ -36,6 +36,7 @@ func TestBadInputIsNamed(t *testing.T) {
 	n.refused(2, nil, "analytics", "submit", "--no-such-flag")
 	n.refused(2, []string{"quorum"}, submit("SELECT 1", "--replicas", "4", "--quorum", "2")...)
 	n.refused(4, []string{"job wait"}, submit("SELECT COUNT(*) FROM users", "--fresh", "--replicas", "7", "--quorum", "4", "--timeout", "2s")...)
+	n.refused(4, []string{n.peers[0].Socket, "in the time given"}, submit("SELECT COUNT(*) FROM users", "--fresh", "--timeout", "1ms")...)
 	n.refused(1, []string{"ffff", "not known", "bpi job list"}, "job", "describe", "ffff")
 	n.refused(1, []string{"users", "version 9", "newest is 1"}, "dataset", "show", "users@9")
 	n.refused(6, []string{"/etc/passwd"}, "receipt", "verify", "/etc/passwd", "--trust", "/etc/passwd")

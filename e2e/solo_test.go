@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -78,27 +79,72 @@ func (s *solo) promise(i int) (string, result) {
 	return strings.TrimSpace(r.stdout), r
 }
 
-// TestOnePeerByHand is killed under load, again and again, and stopped politely at the end.
+// TestOnePeerByHand is killed under load at any moment, again and again, and stopped politely at the end.
 func TestOnePeerByHand(t *testing.T) {
 	s := newSolo(t, home(t))
 	s.users()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	c := s.client(s.p)
+	nothing := cancelling(t, c)
 	var jobs []string
-	height := uint64(0)
-	for i := range 8 {
-		for j := range 3 {
-			id, r := s.promise(10*i + j)
-			if r.code != 0 {
-				t.Fatalf("submit: exit code %d: %s", r.code, r.stderr)
+	var commands []digest.Digest // that were acknowledged
+	nonce := uint64(0)
+	for i := range 10 {
+		id, r := s.promise(i)
+		if r.code != 0 {
+			t.Fatalf("submit: exit code %d: %s", r.code, r.stderr)
+		}
+		jobs = append(jobs, id)
+		height := s.height(s.p)
+		// Several at once, so that the kill comes amid writes. One that breaks off was not acknowledged.
+		const writers = 4
+		taken, stop, done := make(chan digest.Digest), make(chan struct{}), make(chan struct{})
+		for range writers {
+			first := nonce
+			nonce += 1 << 20
+			go func() {
+				defer func() { done <- struct{}{} }()
+				for k := first; ; k++ {
+					a, err := c.SubmitCommand(t.Context(), nothing(k))
+					if err != nil {
+						return
+					}
+					select {
+					case taken <- a.ID:
+					case <-stop:
+						return
+					}
+				}
+			}()
+		}
+		for range 1 + rnd.IntN(60) {
+			select {
+			case id := <-taken:
+				commands = append(commands, id)
+			case <-time.After(20 * time.Second):
+				t.Fatal("no command was taken for 20 s")
 			}
-			jobs = append(jobs, id)
 		}
-		now := s.height(s.p)
-		if now < height {
-			t.Fatalf("the height went back from %d to %d", height, now)
+		height = max(height, s.height(s.p))
+		_ = s.end(syscall.SIGKILL) // wherever it is with all these
+		close(stop)
+		for range writers {
+			<-done
 		}
-		height = now
-		_ = s.end(syscall.SIGKILL) // wherever it is with the three
 		s.begin()
+		if now := s.height(s.p); now < height {
+			t.Errorf("the height went back from %d to %d", height, now)
+		}
+	}
+	t.Logf("%d jobs and %d commands were acknowledged; height %d", len(jobs), len(commands), s.height(s.p))
+	for i, id := range commands {
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		if got, err := s.client(s.p).WaitCommand(ctx, id); err != nil || got.State != api.CommandOrdered {
+			t.Fatalf("command %d of %d that were acknowledged is %s: %v", i, len(commands), got.State, err)
+		}
+		cancel()
 	}
 	for _, id := range jobs {
 		if j := s.ended(s.p, id, 60*time.Second); j.State != api.JobSealed {
@@ -110,6 +156,70 @@ func TestOnePeerByHand(t *testing.T) {
 	}
 	if _, err := os.Stat(s.p.Socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// TestPeerMadeByInit begins a chain with bpi init, starts the peer as init says, and lets another one join it by its
+// address alone with the genesis that the first one serves.
+func TestPeerMadeByInit(t *testing.T) {
+	bin(t)
+	t.Setenv("BPI_GATEWAY_LISTEN", "127.0.0.1:0")
+	t.Setenv("BPI_API_LISTEN", "127.0.0.1:0")
+	first, second := home(t), home(t)
+	n := &testnet{t: t, home: first}
+	t.Cleanup(n.down)
+	peers := map[string]*peer{}
+	for _, dir := range []string{first, second} {
+		peers[dir] = &peer{Name: filepath.Base(dir), Dir: dir, Socket: filepath.Join(dir, "api.sock")}
+	}
+	made := func(dir string, args ...string) {
+		t.Helper()
+		r := n.runWith(dir, append([]string{"init", "--listen-port", "0"}, args...)...)
+		if r.code != 0 || !strings.HasPrefix(r.stdout, "12D3") || !strings.Contains(r.stderr, "bpi node start --config") {
+			t.Fatalf("init: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		if r := n.runWith(dir, append([]string{"init"}, args...)...); r.code != 1 || !strings.Contains(r.stderr, "is there already") {
+			t.Errorf("init over a peer: exit code %d\n%s", r.code, r.stderr)
+		}
+		if info, err := os.Stat(filepath.Join(dir, "keys", "node.key")); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the node key: %v, %v", info, err)
+		}
+		n.restart(peers[dir])
+		n.peers = append(n.peers, peers[dir])
+	}
+	made(first, "--new-chain", "--network", "byhand")
+	n.users()
+	s, err := n.client(peers[first]).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := n.client(peers[first]).Genesis(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis := filepath.Join(second, "from-the-peer.cbor")
+	if err := os.WriteFile(genesis, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.runWith(home(t), "init", "--genesis", "/etc/passwd"); r.code != 1 || !strings.Contains(r.stderr, "/etc/passwd") || !strings.Contains(r.stderr, "get the file again") {
+		t.Errorf("init with a genesis that is none: exit code %d\n%s", r.code, r.stderr)
+	}
+	args := []string{"--genesis", genesis}
+	for _, a := range s.Addresses {
+		args = append(args, "--bootstrap", a)
+	}
+	made(second, args...)
+	eventually(t, 20*time.Second, "caught up", func() bool {
+		h := n.height(peers[first])
+		return h > 0 && n.height(peers[second]) >= h
+	})
+	r := n.runWith(second, "--api", "unix://"+peers[second].Socket, "--format", "csv")
+	if r.code != 2 {
+		t.Errorf("a flag that is none: exit code %d", r.code)
+	}
+	r = n.runWith(second, "--api", "unix://"+peers[second].Socket, "analytics", "submit", "--format", "csv", "--replicas", "1", "--quorum", "1", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
+	if r.code != 0 || !strings.Contains(r.stdout, "1000") {
+		t.Errorf("through the follower: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }
 
@@ -221,8 +331,8 @@ func TestFullDisk(t *testing.T) {
 		s.begin()
 	}
 	for i, id := range commands { // what was acknowledged is ordered, or will be
-		if _, err := c.WaitCommand(t.Context(), id); err != nil {
-			t.Fatalf("command %d of %d that was acknowledged on a full disk: %v", i, len(commands), err)
+		if got, err := c.WaitCommand(t.Context(), id); err != nil || got.State != api.CommandOrdered {
+			t.Fatalf("command %d of %d that were acknowledged on a full disk is %s: %v", i, len(commands), got.State, err)
 		}
 	}
 	after, r := s.promise(1000)

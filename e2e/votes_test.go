@@ -250,6 +250,7 @@ func TestNoValidatorVotesTwice(t *testing.T) {
 		promise(p, round)
 		height := n.height(p)
 		o.after(t, voters[p], 1+rnd.IntN(5))
+		height = max(height, n.height(p))
 		n.kill(p)
 		n.restart(p)
 		if now := n.height(p); now < height {
@@ -259,11 +260,11 @@ func TestNoValidatorVotesTwice(t *testing.T) {
 	}
 	for round := range 3 {
 		promise(n.peers[round], 100+round)
+		o.after(t, sign.PublicKey{}, 1+rnd.IntN(8))
 		heights := map[*peer]uint64{}
 		for _, p := range n.peers {
 			heights[p] = n.height(p)
 		}
-		o.after(t, sign.PublicKey{}, 1+rnd.IntN(8))
 		for _, p := range n.peers {
 			n.kill(p)
 		}
