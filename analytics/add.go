@@ -129,6 +129,12 @@ func localNames(message string, files []LocalFile) string {
 	return message
 }
 
+// CheckFileName is nil if the name of a file shows which format it holds.
+func CheckFileName(name string) error {
+	_, err := formatOf(name)
+	return err
+}
+
 func formatOf(name string) (string, error) {
 	switch ext := strings.ToLower(filepath.Ext(name)); ext {
 	case ".csv", ".tsv":

@@ -278,6 +278,9 @@ func (b *backend) Receipt(ctx context.Context, ref string) (*api.Receipt, error)
 	}
 	at, ok := n.ledger.seal(ctx, id)
 	if !ok {
+		if j, ok := n.ledger.head.Load().state.Job(id); ok && j.Status.Final() {
+			return nil, api.NotSealed("see why: bpi job describe "+id.Short(), "job %s is %s: it has no receipt and will have none", id.Short(), j.Status)
+		}
 		return nil, api.NotSealed("wait for it with: bpi job wait "+id.Short(), "job %s is not sealed: there is no receipt", id.Short())
 	}
 	envelope, err := n.ledger.envelope(ctx, id)

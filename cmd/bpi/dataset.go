@@ -70,11 +70,11 @@ func (f *localFile) changed() error {
 	return fmt.Errorf("%s changed while it was added; nothing is published: add it again when nothing writes to it", f.path)
 }
 
-// listFiles finds the files of a dataset: one, or all below a folder but for hidden ones.
+// listFiles finds the files of a dataset: one, or all below a folder but for those whose name begins with a dot or an underscore.
 func listFiles(root string) ([]localFile, error) {
 	info, err := os.Stat(root)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %w", err)
+		return nil, fmt.Errorf("dataset: %w; give a file, or a folder of files", err)
 	}
 	if !info.IsDir() {
 		if !info.Mode().IsRegular() {
@@ -87,7 +87,7 @@ func listFiles(root string) ([]localFile, error) {
 		if err != nil {
 			return err
 		}
-		if p != root && strings.HasPrefix(d.Name(), ".") {
+		if p != root && (strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_")) { // as _SUCCESS, which other tools leave
 			if d.IsDir() {
 				return filepath.SkipDir
 			}
@@ -190,6 +190,13 @@ func datasetAdd(c *cli.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	if c.String("format") == "" { // before anything is sent
+		for _, f := range files {
+			if err := analytics.CheckFileName(f.name); err != nil {
+				return fmt.Errorf("not a dataset: %w", err)
+			}
+		}
+	}
 	key, err := e.clientKey()
 	if err != nil {
 		return err
@@ -291,8 +298,15 @@ func publish(ctx context.Context, c *cli.Context, e *env, n *conn, key sign.Priv
 	if err != nil {
 		return err
 	}
-	if _, err := n.order(ctx, cmd); err != nil {
+	status, err := n.order(ctx, cmd)
+	if err != nil {
 		return err
+	}
+	for _, ev := range status.Events {
+		if ev.Kind == enc.EventDataset && ev.Decision == "unchanged" {
+			e.say("nothing is published: %s", clean(ev.Reason))
+			return nil
+		}
 	}
 	e.say("published %s: %d rows in %s", name, m.Rows, count(len(m.Files), "file"))
 	return nil

@@ -214,6 +214,8 @@ func TestBadFilesAreNamedWithTheNextStep(t *testing.T) {
 		{"devnet up --gateway-port 0 --engine " + none, exitFailure, []string{none, "make build"}},
 		{"key show " + none, exitFailure, []string{none}},
 		{"key backup client " + none, exitFailure, []string{"client", "bpi key new client"}},
+		{"dataset add " + none, exitFailure, []string{none, "give a file"}},
+		{"dataset add " + garbage, exitFailure, []string{"garbage", ".parquet", "--format"}},
 		{"doctor --config " + garbage, exitFailure, []string{}},
 	} {
 		code, _, errs := bpi(t, t.TempDir(), strings.Fields(tt.line)...)

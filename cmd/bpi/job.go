@@ -193,7 +193,7 @@ func jobCancel(c *cli.Context, e *env) error {
 	}
 	return withJob(c, e, time.Minute, func(ctx context.Context, n *conn, j api.Job) error {
 		if api.Ended(j.State) {
-			return fmt.Errorf("job %s is %s and can not be cancelled any more", j.ID.Short(), j.State)
+			return fmt.Errorf("job %s is %s and cannot be cancelled any more", j.ID.Short(), j.State)
 		}
 		if j.Client != key.Public() {
 			return fmt.Errorf("job %s belongs to client %s, and your key is %s: only its client may cancel it", j.ID.Short(), j.Client.Short(), key.Public().Short())
