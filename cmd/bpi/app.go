@@ -49,13 +49,14 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: withUsageErrors([]*cli.Command{
+		Description: about,
+		Commands: withUsageErrors(withExamples("", []*cli.Command{
 			devnetCommand(), initCommand(), nodeCommand(),
 			analyticsCommand(), datasetCommand(), jobCommand(), containerCommand(),
 			receiptCommand(), securityCommand(),
 			chainCommand(), networkCommand(), policyCommand(), keyCommand(),
 			statusCommand(), doctorCommand(), completionCommand(), versionCommand(),
-		}),
+		})),
 	}
 }
 

@@ -54,6 +54,9 @@ func keyCommand() *cli.Command {
 						path = e.keyPath(role)
 					}
 					role, public, err := keyfile.Inspect(path)
+					if errors.Is(err, fs.ErrNotExist) {
+						return fmt.Errorf("%w; bpi key show lists the keys that are here, and bpi key new ROLE makes one", err)
+					}
 					if err != nil {
 						return err
 					}

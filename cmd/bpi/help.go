@@ -1,0 +1,88 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// about is the end of `bpi --help`.
+const about = `Standard output carries data only; progress, hints and errors go to standard error. Flags may stand anywhere.
+An id may be shortened to an unambiguous prefix.
+
+A command speaks to the node that --api or --peer names, else BPI_API or BPI_PEER, else the devnet of this home,
+else the node of this home.
+
+Exit codes: 0 done; 1 error; 2 usage; 3 the program failed; 4 not placed, or the wait timed out; 5 no agreement;
+6 a receipt or an audit file is invalid.
+
+Files in the home folder (~/.bpi): keys/ your keys, mode 0600; trust/ the validators of the chains you have met;
+receipts/ those of your jobs; config.toml and data/ a node's; devnet/ the devnet, until it is stopped.
+
+Begin with:
+   bpi devnet up --nodes 4 --detach
+   bpi dataset add examples/data/users.csv --name users
+   bpi analytics submit --dataset users --query "SELECT COUNT(*) FROM users"
+   bpi doctor                                    when something does not work`
+
+// examples are command lines for people to take over, by command. The tests check that they are well formed.
+var examples = map[string][]string{
+	"devnet up":   {"bpi devnet up --nodes 4", "bpi devnet up --nodes 4 --gateway-port 0 --detach --keep", "bpi devnet up --config configs/devnet.toml --nodes 3"},
+	"devnet down": {"bpi devnet down", "bpi devnet down --keep"},
+	"init": {
+		"bpi init --new-chain --network mine", "bpi init --card --name berta > berta.json",
+		"bpi init --new-chain --network mesh --name anna --founder berta.json --founder carl.json --founder dora.json",
+		"bpi init --genesis genesis.cbor --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…",
+	},
+	"node start": {"bpi node start", "bpi node start --config configs/devnet.toml"},
+	"node drain": {"bpi node drain", "bpi node drain --off"},
+	"analytics submit": {
+		"bpi analytics submit --dataset users --query \"SELECT COUNT(*) FROM users\"",
+		"bpi analytics submit --dataset users --dataset orders@2 --format csv \"SELECT … FROM users JOIN orders USING (id)\"",
+		"bpi analytics submit --detach --id-only --replicas 5 --dataset users \"SELECT …\"",
+		"bpi --peer /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW… analytics submit --dataset users \"SELECT …\"",
+	},
+	"analytics explain": {"bpi analytics explain --dataset users \"SELECT country, COUNT(*) FROM users GROUP BY country\""},
+	"analytics result":  {"bpi analytics result 3f2a --format csv"},
+	"dataset add": {
+		"bpi dataset add users.csv --name users", "bpi dataset add sales/ --name sales --format parquet",
+		"bpi dataset add old.csv --option delim=; --option header=false",
+	},
+	"dataset get":           {"bpi dataset get users@2 --to ./users"},
+	"job list":              {"bpi job list --state failed", "bpi job list --id-only --limit 1"},
+	"job plan":              {"bpi job plan --dataset users \"SELECT COUNT(*) FROM users\""},
+	"job wait":              {"bpi job wait 3f2a --timeout 1m"},
+	"job get":               {"bpi job get 3f2a > rows", "bpi job get 3f2a --output stderr"},
+	"job history":           {"bpi job history 3f2a", "bpi job history 3f2a --no-follow --json"},
+	"container start":       {"bpi container start --name metaanalytics --policy strict-determinism"},
+	"receipt get":           {"bpi receipt get 3f2a > r.json"},
+	"receipt verify":        {"bpi receipt verify r.json --trust trust.json", "bpi receipt verify --job-id 3f2a", "bpi receipt verify r.json --output stdout=rows"},
+	"receipt export":        {"bpi receipt export r.json --format sigstore", "bpi receipt export 3f2a --format slsa-vsa --trust trust.json"},
+	"security export-audit": {"bpi security export-audit --format json > audit.jsonl", "bpi security export-audit --format csv --from 100 --to 200"},
+	"security verify-audit": {"bpi security verify-audit audit.jsonl --trust trust.json"},
+	"chain events":          {"bpi chain events --from 100 --to 200 --json", "bpi chain events --follow"},
+	"chain trust":           {"bpi chain trust > trust.json"},
+	"network ping":          {"bpi network ping", "bpi network ping node3 --count 20"},
+	"policy check":          {"bpi policy check sealed"},
+	"key new":               {"bpi key new client"},
+	"key backup":            {"bpi key backup validator /mnt/safe/validator.key"},
+	"status":                {"bpi status", "bpi status 3f2a"},
+	"doctor":                {"bpi doctor", "bpi doctor --config /srv/bpi/config.toml"},
+	"completion":            {"bpi completion bash > ~/.local/share/bash-completion/completions/bpi"},
+}
+
+// withExamples ends the description of every command with its examples.
+func withExamples(path string, list []*cli.Command) []*cli.Command {
+	for _, c := range list {
+		name := strings.TrimSpace(path + " " + c.Name)
+		if lines := examples[name]; len(lines) > 0 {
+			text := "Examples:\n   " + strings.Join(lines, "\n   ")
+			if c.Description != "" {
+				text = c.Description + "\n\n" + text
+			}
+			c.Description = text
+		}
+		withExamples(name, c.Subcommands)
+	}
+	return list
+}
