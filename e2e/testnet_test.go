@@ -225,6 +225,30 @@ func (n *testnet) height(p *peer) uint64 {
 	return s.Head.Height
 }
 
+// head is a peer's last final block.
+func (n *testnet) head(p *peer) api.Head {
+	n.t.Helper()
+	s, err := n.client(p).ChainStatus(n.t.Context())
+	if err != nil {
+		n.t.Fatalf("%s: %v", p.Name, err)
+	}
+	return s.Head
+}
+
+// regains waits until a peer that was killed is where it was: what was final there is final again, and the same. The
+// certificate of the very last block may have been in memory alone; it comes back with the first votes.
+func (n *testnet) regains(p *peer, was api.Head) {
+	n.t.Helper()
+	eventually(n.t, 20*time.Second, fmt.Sprintf("%s back at height %d", p.Name, was.Height), func() bool { return n.height(p) >= was.Height })
+	b, err := n.client(p).Block(n.t.Context(), was.Height)
+	if err != nil {
+		n.t.Fatalf("%s: block %d: %v", p.Name, was.Height, err)
+	}
+	if b.ID != was.Block {
+		n.t.Errorf("%s: block %d was %s and is %s", p.Name, was.Height, was.Block.Short(), b.ID.Short())
+	}
+}
+
 // pid is the process that is this peer now.
 func (p *peer) pid() int {
 	if p.again != nil {
