@@ -170,6 +170,52 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
+// TestDevnetComesBackAfterAPowerCut kills the whole network and lets the command that made it bring it back.
+func TestDevnetComesBackAfterAPowerCut(t *testing.T) {
+	n := up(t, 4)
+	n.users()
+	before := strings.TrimSpace(n.must("analytics", "submit", "--id-only", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users"))
+	var jobs []string
+	for i := range 4 {
+		jobs = append(jobs, n.job(fmt.Sprintf("SELECT COUNT(*) + %d FROM users", i)))
+	}
+	was := map[string]api.Head{}
+	for _, p := range n.peers {
+		was[p.Name] = n.head(p)
+	}
+	for _, p := range n.peers {
+		if err := syscall.Kill(p.pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := n.peers
+	for _, p := range old {
+		eventually(t, 10*time.Second, p.Name+" gone", func() bool { return gone(p.pid()) })
+	}
+	n.refused(1, []string{old[0].Socket}, "chain", "status")
+	n.refresh()
+	for _, p := range n.peers {
+		if p.State != "stopped" {
+			t.Errorf("devnet status: %s is %q", p.Name, p.State)
+		}
+	}
+	n.must("devnet", "up", "--detach")
+	n.refresh()
+	for i, p := range n.peers {
+		if p.Address != old[i].Address || p.API != old[i].API {
+			t.Errorf("%s has moved from %s to %s", p.Name, old[i].Address, p.Address)
+		}
+		n.regains(p, was[p.Name])
+	}
+	for _, job := range jobs {
+		if j := n.ended(n.peers[3], job, 60*time.Second); j.State != api.JobSealed {
+			t.Errorf("job %.12s is %s: %s", job, j.State, j.Reason)
+		}
+	}
+	n.must("receipt", "verify", "--job-id", before)
+	n.refused(1, []string{"runs in", "already", "bpi devnet down"}, "devnet", "up", "--detach")
+}
+
 // TestOutboxOutlivesAStandstill gives a job to a peer that has nobody to order it with.
 func TestOutboxOutlivesAStandstill(t *testing.T) {
 	n := up(t, 4)

@@ -228,23 +228,40 @@ func TestPortsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
 	address := l.Addr().String()
 	_, port, _ := net.SplitHostPort(address)
+	_, udp, _ := net.SplitHostPort(u.LocalAddr().String())
+	file := filepath.Join(home(t), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	n := &testnet{t: t, home: home(t)}
-	for _, c := range []struct{ variable, value, setting string }{
-		{"BPI_P2P_LISTEN_PORT", port, "listen_port"},
-		{"BPI_API_LISTEN", address, "[api]"},
-		{"BPI_GATEWAY_LISTEN", address, "[gateway]"},
+	for name, c := range map[string]struct{ variable, value, thing, setting string }{
+		"mesh by TCP":  {"BPI_P2P_LISTEN_PORT", port, port, "listen_port"},
+		"mesh by QUIC": {"BPI_P2P_LISTEN_PORT", udp, udp, "listen_port"},
+		"API":          {"BPI_API_LISTEN", address, port, "[api]"},
+		"API socket":   {"BPI_API_SOCKET", file, file, "[api]"},
+		"gateway":      {"BPI_GATEWAY_LISTEN", address, port, "[gateway]"},
 	} {
-		t.Run(c.variable, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Setenv("BPI_GATEWAY_LISTEN", "127.0.0.1:0")
 			t.Setenv(c.variable, c.value)
 			n.t = t
 			r := n.runWith(home(t), "node", "start", "--config", "../configs/devnet.toml")
-			if r.code != 1 || !strings.Contains(r.stderr, port) || !strings.Contains(r.stderr, c.setting) {
-				t.Errorf("exit code %d; want 1 and an error that names port %s and %s:\n%s", r.code, port, c.setting, r.stderr)
+			if r.code != 1 || !strings.Contains(r.stderr, c.thing) || !strings.Contains(r.stderr, c.setting) {
+				t.Errorf("exit code %d; want 1 and an error that names %s and %s:\n%s", r.code, c.thing, c.setting, r.stderr)
 			}
 		})
+	}
+	n.t = t
+	r := n.runWith(home(t), "devnet", "up", "--nodes", "1", "--detach", "--gateway-port", port)
+	if r.code != 1 || !strings.Contains(r.stderr, port) || !strings.Contains(r.stderr, "--gateway-port") {
+		t.Errorf("devnet up: exit code %d:\n%s", r.code, r.stderr)
 	}
 }
 
