@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -111,7 +112,7 @@ func read(t testing.TB, path string) []byte {
 	return b
 }
 
-// tamper changes every value of a receipt in turn.
+// tamper changes every value of a receipt in turn, takes every member out, and puts one in wherever there is room.
 func tamper(t *testing.T, n *testnet, receipt, trust string) {
 	var doc any
 	if err := json.Unmarshal(read(t, receipt), &doc); err != nil {
@@ -128,17 +129,23 @@ func tamper(t *testing.T, n *testnet, receipt, trust string) {
 			t.Fatal(err)
 		}
 		changed++
-		if r := n.run("receipt", "verify", forged, "--trust", trust); r.code != 6 {
-			t.Errorf("with %s changed: exit code %d\n%s", path, r.code, r.stdout)
+		if r := n.run("receipt", "verify", forged, "--trust", trust); r.code != 6 || r.stderr+r.stdout == "" {
+			t.Errorf("with %s changed: exit code %d\n%s%s", path, r.code, r.stdout, r.stderr)
 		}
 	}
 	var walk func(path string, v any, set func(any))
 	walk = func(path string, v any, set func(any)) {
 		switch v := v.(type) {
 		case map[string]any:
-			for k, x := range v {
+			for k, x := range maps.Clone(v) {
 				walk(path+"."+k, x, func(y any) { v[k] = y })
+				delete(v, k)
+				try(path + "." + k + " taken out")
+				v[k] = x
 			}
+			v["forged"] = true
+			try(path + ".forged put in")
+			delete(v, "forged")
 		case []any:
 			for i, x := range v {
 				walk(path+"[]", x, func(y any) { v[i] = y })
@@ -151,11 +158,16 @@ func tamper(t *testing.T, n *testnet, receipt, trust string) {
 			set(v + 1)
 			try(path)
 			set(v)
+		case bool:
+			set(!v)
+			try(path)
+			set(v)
 		}
 	}
 	walk("", doc, nil)
-	if changed < 15 {
-		t.Errorf("only %d values were changed: is this a receipt?", changed)
+	t.Logf("%d receipts were forged", changed)
+	if changed < 40 {
+		t.Errorf("only %d receipts were forged: is this a receipt?", changed)
 	}
 }
 
