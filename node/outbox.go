@@ -35,6 +35,7 @@ type waiting struct {
 	tx      []byte
 	expires uint64 // agreed milliseconds
 	sentMs  uint64 // agreed time of the last send
+	durable bool   // on the disk
 }
 
 const outboxPrefix = "/outbox"
@@ -55,7 +56,7 @@ func openOutbox(ctx context.Context, db datastore.Batching) (*outbox, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the outbox: entry %s: %w", strings.TrimPrefix(r.Key, outboxPrefix+"/"), err)
 		}
-		o.list[cmd.ID()] = &waiting{tx: r.Value, expires: cmd.Body.ExpiresMs}
+		o.list[cmd.ID()] = &waiting{tx: r.Value, expires: cmd.Body.ExpiresMs, durable: true}
 	}
 	return o, nil
 }
@@ -67,27 +68,35 @@ func outboxKey(id digest.Digest) datastore.Key {
 // add makes a command durable: when it returns without error, the command survives a crash.
 func (o *outbox) add(ctx context.Context, id digest.Digest, tx []byte, expires, nowMs uint64) error {
 	o.mu.Lock()
-	if _, ok := o.list[id]; ok {
+	w, known := o.list[id]
+	switch {
+	case known && w.durable:
 		o.mu.Unlock()
 		return nil
-	}
-	if len(o.list) >= maxOutbox {
+	case known: // somebody else's write is under way, and may fail: this caller's promise needs its own
+	case len(o.list) >= maxOutbox:
 		o.mu.Unlock()
 		return errOutboxFull
+	default:
+		w = &waiting{tx: tx, expires: expires, sentMs: nowMs}
+		o.list[id] = w
 	}
-	o.list[id] = &waiting{tx: tx, expires: expires, sentMs: nowMs}
 	o.mu.Unlock()
 	err := o.db.Put(ctx, outboxKey(id), tx)
 	if err == nil {
 		err = o.db.Sync(ctx, outboxKey(id))
 	}
-	if err != nil {
-		o.mu.Lock()
-		delete(o.list, id)
-		o.mu.Unlock()
-		return fmt.Errorf("make command %s durable: %w", id.Short(), err)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err == nil {
+		w.durable = true
+		o.list[id] = w // the other's failure may have taken it out
+		return nil
 	}
-	return nil
+	if !w.durable && o.list[id] == w {
+		delete(o.list, id)
+	}
+	return fmt.Errorf("make command %s durable: %w", id.Short(), err)
 }
 
 // has reports whether a command waits.

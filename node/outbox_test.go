@@ -1,8 +1,12 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/ipfs/go-datastore"
 
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
@@ -68,6 +72,50 @@ func TestOutboxOutlivesItsProcess(t *testing.T) {
 	}
 	if o.size() != 1 || !o.has(ids[2]) {
 		t.Errorf("what was ordered or has expired came back: %d wait", o.size())
+	}
+}
+
+// gatedDisk lets a sync end only when the test says so, and how.
+type gatedDisk struct {
+	datastore.Batching
+	entered chan struct{}
+	ends    chan error
+}
+
+func (g *gatedDisk) Sync(context.Context, datastore.Key) error {
+	g.entered <- struct{}{}
+	return <-g.ends
+}
+
+// TestOutboxPromisesNothingOnAnothersWrite gives one command twice at once: the second caller is not answered by a
+// write that is still under way.
+func TestOutboxPromisesNothingOnAnothersWrite(t *testing.T) {
+	disk := &gatedDisk{Batching: datastore.NewMapDatastore(), entered: make(chan struct{}), ends: make(chan error)}
+	o, err := openOutbox(t.Context(), disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := testCommand(1000)
+	answers := make(chan error, 2)
+	for range 2 {
+		go func() { answers <- o.add(t.Context(), c.ID(), c.Encode(), 1000, 10) }()
+		select {
+		case <-disk.entered:
+		case err := <-answers:
+			t.Fatalf("answered %v while nothing was durable", err)
+		}
+	}
+	full := errors.New("no space")
+	disk.ends <- full
+	if err := <-answers; !errors.Is(err, full) {
+		t.Errorf("the write that failed: %v", err)
+	}
+	disk.ends <- nil
+	if err := <-answers; err != nil {
+		t.Errorf("the write that did not: %v", err)
+	}
+	if !o.has(c.ID()) {
+		t.Error("the command that was promised does not wait")
 	}
 }
 
