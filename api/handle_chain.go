@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/metanode/metanode/enc"
@@ -161,7 +162,7 @@ func (h *handler) getJobs(w http.ResponseWriter, r *http.Request) {
 		jq.Limit = int(n)
 	}
 	if jq.State != "" && !slices.Contains(jobStates, jq.State) {
-		h.fail(w, r, Malformed("", "state %.40q is none of a job's", jq.State))
+		h.fail(w, r, Malformed("", "state %.40q is none of a job's; those are: %s", jq.State, strings.Join(jobStates, ", ")))
 		return
 	}
 	l, err := h.b.Jobs(r.Context(), jq)

@@ -42,7 +42,7 @@ type JobList struct {
 type JobSummary struct {
 	ID       digest.Digest  `json:"id"`
 	State    string         `json:"state"`
-	Reason   string         `json:"reason,omitempty"` // of a failure or an end: "no_quorum", ...
+	Reason   string         `json:"reason,omitempty"` // of a failure or an end: "no_quorum", ...; of a queued job: what it waits for
 	Kind     string         `json:"kind"`             // "sql"
 	Note     string         `json:"note,omitempty"`
 	Client   sign.PublicKey `json:"client"`

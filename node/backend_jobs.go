@@ -44,8 +44,11 @@ func find(s *enc.State, ref string) (*enc.Job, error) {
 	return j, nil
 }
 
-// endReason says why a job ended without a seal.
+// endReason says why a job ended without a seal, or what one that is queued waits for.
 func endReason(j *enc.Job) string {
+	if j.Status == enc.StatusQueued {
+		return j.Waiting
+	}
 	if j.FailDetail != "" && j.Failure != "" {
 		return j.Failure + ": " + j.FailDetail
 	}
@@ -64,12 +67,15 @@ func summary(j *enc.Job) api.JobSummary {
 	return s
 }
 
+// cursorBytes is the length of a place in the list of jobs: a height and an index.
+const cursorBytes = 8 + 4
+
 // Jobs implements api.Jobs.
 func (b *backend) Jobs(_ context.Context, q api.JobQuery) (api.JobList, error) {
 	var cursor []byte
 	if q.Cursor != "" {
 		var err error
-		if cursor, err = base64.RawURLEncoding.DecodeString(q.Cursor); err != nil || len(cursor) > 64 {
+		if cursor, err = base64.RawURLEncoding.DecodeString(q.Cursor); err != nil || len(cursor) != cursorBytes {
 			return api.JobList{}, api.Malformed("take the cursor from the page before", "cursor %.80q is not one of this API's", q.Cursor)
 		}
 	}

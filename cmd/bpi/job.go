@@ -289,7 +289,7 @@ func (c *conn) follow(ctx context.Context, e *env, job, command digest.Digest) e
 
 func waitError(ctx context.Context, err error, job digest.Digest) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fail(exitTimeout, "job %s has not ended yet; it goes on, wait for it with: bpi job wait %s", job.Short(), job.Short())
+		return fail(exitTimeout, "job %s has not ended yet; it goes on: bpi job describe %[1]s says what it waits for, and bpi job wait %[1]s goes on waiting", job.Short())
 	}
 	return err
 }
