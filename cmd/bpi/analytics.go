@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -109,32 +111,43 @@ func planRequest(c *cli.Context, e *env) (api.PlanRequest, error) {
 	req.MemoryBytes, req.OutputBytes = c.Uint64("memory"), c.Uint64("output-limit")
 	req.WallMs = uint64(max(0, c.Duration("wall").Milliseconds()))
 	req.Fresh = c.Bool("fresh")
-	seed := c.String("seed")
+	seed, origin := c.String("seed"), "--seed"
 	if seed == "" {
-		seed = defaultSeed(e)
+		var err error
+		if seed, err = defaultSeed(e); err != nil {
+			return req, err
+		}
+		origin = "cage.rng_seed"
 	}
 	if seed != "" {
 		cage := configs.Cage{RNGSeed: seed}
 		d, _, err := cage.Seed()
 		if err != nil {
-			return req, usageError(fmt.Errorf("seed: %w", err))
+			return req, usageError(fmt.Errorf("%s: %w", origin, err))
 		}
 		req.Seed = &d
 	}
 	return req, nil
 }
 
-// defaultSeed is rng_seed of this home's configuration, which gives the client's defaults; "" without one.
-func defaultSeed(e *env) string {
-	raw, err := readBounded(configPath(e.home), configs.MaxFileBytes)
-	if err != nil {
-		return ""
+// defaultSeed is rng_seed of this home's configuration and environment, which give the client's defaults; "" for none. A
+// configuration that cannot be read is an error: it may name a seed.
+func defaultSeed(e *env) (string, error) {
+	cfg := configs.Default()
+	path := configPath(e.home)
+	raw, err := readBounded(path, configs.MaxFileBytes)
+	switch {
+	case err == nil:
+		if cfg, err = configs.Parse(raw); err != nil {
+			return "", fmt.Errorf("configuration %s, which may name a seed: %w", tilde(path), err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("configuration %s, which may name a seed: %w", tilde(path), err)
 	}
-	cfg, err := configs.Parse(raw)
-	if err != nil {
-		return ""
+	if err := cfg.ApplyEnv(os.LookupEnv); err != nil {
+		return "", err
 	}
-	return cfg.Cage.RNGSeed
+	return cfg.Cage.RNGSeed, nil
 }
 
 // plan asks the peer to prepare the query, and checks that what is to be signed is what was asked for.
