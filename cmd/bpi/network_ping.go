@@ -181,7 +181,7 @@ func networkServices(c *cli.Context, e *env) error {
 // services are, in this order: bpi (ordering), sql (executing), api and gateway. A peer that the node has no connection
 // to is in the list for what the chain says of it, without an address.
 func services(s *api.Status, peers []api.Peer, executors []api.Executor) []service {
-	where := map[string]string{s.Peer: first(s.Addresses)}
+	where := map[string]string{s.Peer: outward(s.Addresses)}
 	all := []api.Peer{{ID: s.Peer, Key: s.Key, Name: s.Name, Roles: s.Roles}}
 	for _, p := range peers {
 		addr := first(p.Addresses)
@@ -224,6 +224,16 @@ func services(s *api.Status, peers []api.Peer, executors []api.Executor) []servi
 		list = append(list, service{"gateway", s.Peer, s.Name, "http://" + s.Gateway, "POST /submit, on that machine"})
 	}
 	return list
+}
+
+// outward is the address that others are most likely to reach: TCP, and not of this machine alone.
+func outward(list []string) string {
+	for _, a := range list {
+		if strings.Contains(a, "/tcp/") && !strings.HasPrefix(a, "/ip4/127.") && !strings.HasPrefix(a, "/ip6/::1/") {
+			return a
+		}
+	}
+	return first(list)
 }
 
 func first(list []string) string {

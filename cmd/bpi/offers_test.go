@@ -38,7 +38,7 @@ func planOf(t *testing.T, sql string, r, q uint32) api.Plan {
 func meshOf(t *testing.T, executors []api.Executor, plan any) string {
 	return fakeNode(t, map[string]any{
 		"GET /v1/status": api.Status{
-			Peer: "12D3KooWa", Key: sign.PublicKey{1}, Name: "node1", Addresses: []string{"/ip4/127.0.0.1/tcp/1/p2p/12D3KooWa"}, Roles: []string{"validator", "executor"},
+			Peer: "12D3KooWa", Key: sign.PublicKey{1}, Name: "node1", Addresses: []string{"/ip4/127.0.0.1/tcp/1/p2p/12D3KooWa", "/ip4/192.0.2.7/udp/1/quic-v1/p2p/12D3KooWa", "/ip4/192.0.2.7/tcp/1/p2p/12D3KooWa"}, Roles: []string{"validator", "executor"},
 			Chain: api.Chain{Name: "test-1"}, Engine: &api.EngineStatus{Digest: testEngine, Bytes: 100, Present: true}, Ready: true,
 			Walls: []api.Wall{{Name: "seccomp", OK: true}, {Name: "net namespace"}}, Gateway: "127.0.0.1:3000",
 		},
@@ -145,6 +145,9 @@ func TestNetworkServicesAndPing(t *testing.T) {
 	var words []string
 	for _, s := range list {
 		words = append(words, s.Service+":"+s.Name)
+		if s.Name == "node1" && s.Service != "gateway" && s.Where != "/ip4/192.0.2.7/tcp/1/p2p/12D3KooWa" {
+			t.Errorf("node1 offers %s at %q", s.Service, s.Where)
+		}
 		if s.Name == "node2" && s.Where != "/ip4/127.0.0.1/tcp/2/p2p/12D3KooWb" {
 			t.Errorf("node2 is at %q", s.Where)
 		}
