@@ -1,0 +1,128 @@
+/* tracer.h: what the files of the tracer share. One process, one thread of its own; all state is global to a run. */
+#ifndef DOCKLOCK_TRACER_H
+#define DOCKLOCK_TRACER_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "wire.h"
+
+/* What a handler tells the loop to do with the thread that stands at its system call. */
+enum verdict {
+	V_DONE,  /* the result is set with answer(): skip the call, go on at once */
+	V_PASS,  /* let the kernel do it, go on */
+	V_AFTER, /* let the kernel do it and call t->after(t) when it has */
+	V_BLOCK, /* parked: t->state says what it waits for */
+	V_YIELD, /* as V_DONE, but others run first */
+};
+
+enum state { READY, FUTEX, SLEEP, RETRY /* t->retry says whether it may go on */, IN_KERNEL /* vfork's parent */, NEW, DEAD };
+
+struct process {
+	pid_t pid;          /* host's number */
+	uint32_t vpid;      /* as the program sees it */
+	struct process *parent;
+	uint64_t mm;        /* number of the address space: shared by threads and after vfork */
+	int threads;
+	bool exiting, zombie;
+	int status;         /* wait status, once zombie */
+	char *exe;          /* path of the program, as /proc/PID/exe shows it; argv and env for /proc, \0-separated */
+	char *argv; size_t argv_len;
+	char *env; size_t env_len;
+	char comm[16];
+	uint64_t started_ns; /* virtual */
+	struct sigact { uint64_t handler, flags; } sig[65];
+	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
+	struct process *next;
+	struct patches *patches; /* owned by patch.c */
+};
+
+struct thread {
+	pid_t tid;          /* host's */
+	uint32_t vtid;      /* as the program sees it */
+	struct process *p;
+	enum state state;
+	struct user_regs_struct r; /* at the entry stop */
+	long nr;            /* call number and arguments at the entry stop */
+	uint64_t a[6];
+	int (*after)(struct thread *t, long result); /* V_AFTER: gives a verdict, V_DONE or V_BLOCK */
+	bool (*retry)(struct thread *t);             /* RETRY: true if the call can now be made or answered */
+	uint64_t deadline;  /* virtual ns since the epoch of the clock at which a wait ends; 0: never */
+	bool timed_out;     /* set by the scheduler when the deadline came */
+	uint64_t futex_addr, futex_key; uint32_t futex_bits;
+	uint64_t clear_tid; /* CLONE_CHILD_CLEARTID */
+	uint64_t keep[8];   /* a handler's own, from its entry to its after */
+	struct thread *next; /* run queue, FIFO */
+};
+
+/* --- loop.c: registers and memory of a stopped thread */
+void answer(struct thread *t, long result);            /* sets the result and skips the call */
+void set_args(struct thread *t);                       /* writes t->r back: a handler that changes arguments calls it */
+bool peek(struct thread *t, uint64_t addr, void *to, size_t n);
+bool poke(struct thread *t, uint64_t addr, const void *from, size_t n);
+long peek_string(struct thread *t, uint64_t addr, char *to, size_t cap); /* length, or -EFAULT, -ENAMETOOLONG */
+uint64_t scratch(struct thread *t, size_t n);          /* an address below the red zone of its stack, for arguments of this call */
+long inject(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* makes the stopped thread do a call of ours */
+
+/* --- the run */
+extern const struct tj_job *job;
+extern int host_proc;                                  /* host's /proc, from outside the cage's root */
+extern struct thread *threads;                         /* the run queue, first in first */
+extern struct process *processes;
+void event(struct thread *t, enum tj_event_kind kind, const void *payload, size_t n);
+void event_call(struct thread *t, enum tj_event_kind kind, uint64_t a, uint64_t b, const char *path);
+void finish_killed(enum tj_reason reason) __attribute__((noreturn)); /* ends the cage; attestable */
+void trouble(const char *what) __attribute__((noreturn));            /* this machine; with errno */
+
+/* --- time.c: the virtual clock, ns since job->epoch_ns */
+uint64_t vnow(void);
+uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time */
+
+/* --- random.c: ChaCha20 (RFC 8439), key = seed, nonce = purpose; each purpose is a stream of its own */
+enum purpose { R_GETRANDOM = 1, R_URANDOM, R_AUXV, R_RDRAND, R_UUID, R_TMPNAME };
+void random_fill(enum purpose p, void *to, size_t n);
+
+/* --- files.c */
+int dir_of(struct thread *t, int dirfd);               /* an O_PATH descriptor of the caller's dirfd or AT_FDCWD; the file's owner closes it */
+int file_of(struct thread *t, int fd);                 /* a duplicate of the caller's descriptor, sharing its position; -errno */
+void absolute_path(struct thread *t, int dirfd, const char *path, char *to, size_t cap); /* textual, cleaned, for events and /proc */
+uint64_t virtual_inode(uint64_t dev, uint64_t ino);
+void note_written(uint64_t dev, uint64_t ino);         /* its mtime is now */
+void note_names_changed(void);                         /* a name came, went or moved: folders' mtime is now */
+
+/* --- procfs.c: /proc and /dev as files that the tracer keeps up to date */
+void make_proc_and_dev(void);                          /* in the cage's mount namespace, before the program starts */
+bool proc_touch(struct thread *t, const char *absolute); /* before a call on a path below /proc or /dev: brings the file up to date;
+                                                            false if the path is not below them */
+int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdict *v); /* open of a special one (fd/N, random): 1 if handled */
+void proc_born(struct process *p);
+void proc_gone(struct process *p);
+
+/* --- patch.c: cpuid, rdrand, rdseed replaced where they are; rdtsc trapped */
+void patch_after_exec(struct thread *t);               /* all executable mappings of a fresh program */
+void patch_mapping(struct thread *t, uint64_t from, uint64_t len); /* after mmap or mprotect with PROT_EXEC */
+void patch_fork(struct process *child, struct process *parent);
+void patch_free(struct process *p);
+bool emulate_instruction(struct thread *t, int sig);   /* at SIGSEGV, SIGILL: true if it was one of ours and is done */
+
+/* --- exec.c */
+void after_exec(struct thread *t);                     /* auxv, vDSO, comm, argv for /proc; at the exit stop of execve */
+
+/* --- tables: each file that handles calls has one, ended by {-1}; filter.c and loop.c walk `tables` */
+typedef int (*handler)(struct thread *t);
+struct call {
+	long nr;
+	enum { C_PASS, C_TRACE, C_BLOCKING /* traced only once something in the cage can block: see tighten() */, C_ERRNO, C_EXEC_PROT /* traced when a[2] has PROT_EXEC */, C_STDOUT /* traced when a[0] is 1 or 2, always once tightened */ } how;
+	handler entry;
+	int err;            /* C_ERRNO */
+};
+extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
+void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in the whole cage; must be
+                                                          called at a call's entry, before the first pipe, socket, clone or blocking file exists */
+#endif
