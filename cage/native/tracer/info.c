@@ -1,0 +1,356 @@
+/* info.c: what the program may learn of its machine and of itself: the same everywhere. */
+#include "tracer.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/times.h>
+#include <sys/utsname.h>
+
+#define GIB (1ull << 30)
+
+static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
+
+static int copy_out(struct thread *t, uint64_t to, const void *from, size_t n, long r)
+{
+	return give(t, poke(t, to, from, n) ? r : -EFAULT);
+}
+
+static uint64_t up(void) { return vnow() - job->epoch_ns; }
+
+static int do_uname(struct thread *t)
+{
+	static const struct utsname u = {"Linux", "cage", "6.1.0", "#1 SMP", "x86_64", "(none)"};
+	return copy_out(t, t->a[0], &u, sizeof u, 0);
+}
+
+static int do_sysinfo(struct thread *t)
+{
+	struct sysinfo s;
+	memset(&s, 0, sizeof s);
+	s.uptime = (long)(up() / 1000000000u) + 1;
+	s.totalram = GIB;
+	s.freeram = GIB / 2;
+	s.mem_unit = 1;
+	for (struct process *p = processes; p; p = p->next)
+		s.procs = (unsigned short)(s.procs + (p->zombie ? 0 : p->threads));
+	return copy_out(t, t->a[0], &s, sizeof s, 0);
+}
+
+/* Processor time is virtual time: one runs at a time, and the clock is all there is to say of how long. */
+static int do_getrusage(struct thread *t)
+{
+	struct rusage u;
+	memset(&u, 0, sizeof u);
+	int who = (int)t->a[0];
+	if (who != RUSAGE_SELF && who != RUSAGE_CHILDREN && who != RUSAGE_THREAD)
+		return give(t, -EINVAL);
+	if (who != RUSAGE_CHILDREN) {
+		uint64_t ran = vnow() - t->p->started_ns;
+		u.ru_utime.tv_sec = (time_t)(ran / 1000000000u);
+		u.ru_utime.tv_usec = (suseconds_t)(ran % 1000000000u / 1000);
+	}
+	u.ru_maxrss = 16384;
+	return copy_out(t, t->a[1], &u, sizeof u, 0);
+}
+
+static int do_times(struct thread *t)
+{
+	struct tms b;
+	memset(&b, 0, sizeof b);
+	b.tms_utime = (clock_t)((vnow() - t->p->started_ns) / 10000000u);
+	if (t->a[0] && !poke(t, t->a[0], &b, sizeof b))
+		return give(t, -EFAULT);
+	return give(t, (long)(up() / 10000000u) + 100);
+}
+
+/* known says whether a pid names a thread or process of the cage; 0 is the caller. */
+static bool known(struct thread *t, uint64_t pid)
+{
+	if ((int)pid == 0 || (uint32_t)pid == t->vtid)
+		return true;
+	for (struct process *p = processes; p; p = p->next)
+		if (p->vpid == (uint32_t)pid)
+			return true;
+	for (struct thread *o = threads; o; o = o->next)
+		if (o->vtid == (uint32_t)pid)
+			return true;
+	return false;
+}
+
+static int do_getaffinity(struct thread *t)
+{
+	uint64_t mask = 1;
+	if (t->a[1] < 8 || t->a[1] & 7)
+		return give(t, -EINVAL);
+	if (!known(t, t->a[0]))
+		return give(t, -ESRCH);
+	return copy_out(t, t->a[2], &mask, 8, 8);
+}
+
+static int do_setaffinity(struct thread *t)
+{
+	uint8_t first = 0;
+	if (!known(t, t->a[0]))
+		return give(t, -ESRCH);
+	if (t->a[1] && !peek(t, t->a[2], &first, 1))
+		return give(t, -EFAULT);
+	return give(t, first & 1 ? 0 : -EINVAL);
+}
+
+static int do_getcpu(struct thread *t)
+{
+	uint32_t zero = 0;
+	if ((t->a[0] && !poke(t, t->a[0], &zero, 4)) || (t->a[1] && !poke(t, t->a[1], &zero, 4)))
+		return give(t, -EFAULT);
+	return give(t, 0);
+}
+
+static int do_sched(struct thread *t)
+{
+	uint32_t attr[12] = {48};
+	uint64_t zero[2] = {0, 100000000};
+	if (t->nr != SYS_sched_get_priority_max && t->nr != SYS_sched_get_priority_min && !known(t, t->a[0]))
+		return give(t, -ESRCH);
+	switch (t->nr) {
+	case SYS_sched_getparam:
+		return copy_out(t, t->a[1], zero, 4, 0);
+	case SYS_sched_rr_get_interval:
+		return copy_out(t, t->a[1], zero, 16, 0);
+	case SYS_sched_getattr:
+		return t->a[2] < 48 ? give(t, -EINVAL) : copy_out(t, t->a[1], attr, 48, 0);
+	case SYS_sched_setscheduler:
+		return give(t, t->a[1] == SCHED_OTHER || t->a[1] == SCHED_BATCH || t->a[1] == SCHED_IDLE ? 0 : -EPERM);
+	case SYS_sched_get_priority_max:
+	case SYS_sched_get_priority_min: {
+		bool max = t->nr == SYS_sched_get_priority_max;
+		int policy = (int)t->a[0];
+		return give(t, policy == SCHED_FIFO || policy == SCHED_RR ? (max ? 99 : 1) : policy == 0 || policy == 3 || policy == 5 || policy == 6 ? 0 : -EINVAL);
+	}
+	}
+	return give(t, 0); /* getscheduler: SCHED_OTHER; setparam, setattr: taken and without effect */
+}
+
+/* --- limits: the job's; a program may lower its own, and what it says is what it reads */
+#define LIMITED 64
+static struct limits { uint32_t vpid; uint64_t set; struct rlimit l[16]; } limited[LIMITED];
+
+static void default_limit(unsigned r, struct rlimit *l)
+{
+	l->rlim_cur = l->rlim_max = RLIM_INFINITY;
+	switch (r) {
+	case RLIMIT_STACK: l->rlim_cur = l->rlim_max = 8u << 20; break;
+	case RLIMIT_CORE: l->rlim_cur = l->rlim_max = 0; break;
+	case RLIMIT_NOFILE: l->rlim_cur = l->rlim_max = job->files; break;
+	case RLIMIT_NPROC: l->rlim_cur = l->rlim_max = job->processes; break;
+	case RLIMIT_AS: l->rlim_cur = l->rlim_max = job->memory_bytes; break;
+	case RLIMIT_FSIZE: l->rlim_cur = l->rlim_max = job->file_bytes; break;
+	case RLIMIT_MEMLOCK: l->rlim_cur = l->rlim_max = 65536; break;
+	case RLIMIT_MSGQUEUE: l->rlim_cur = l->rlim_max = 819200; break;
+	case RLIMIT_SIGPENDING: l->rlim_cur = l->rlim_max = 1024; break;
+	case RLIMIT_NICE: case RLIMIT_RTPRIO: l->rlim_cur = l->rlim_max = 0; break;
+	}
+}
+
+static void limit_of(struct process *p, unsigned r, struct rlimit *l)
+{
+	default_limit(r, l);
+	/* A child has its parent's unless it set its own. */
+	for (; p; p = p->parent)
+		for (int i = 0; i < LIMITED; i++)
+			if (limited[i].vpid == p->vpid && limited[i].set >> r & 1) {
+				*l = limited[i].l[r];
+				return;
+			}
+}
+
+static int change_limit(struct thread *t, unsigned r, uint64_t from)
+{
+	struct rlimit now, want;
+	struct limits *slot = NULL;
+	if (!peek(t, from, &want, sizeof want))
+		return -EFAULT;
+	limit_of(t->p, r, &now);
+	if (want.rlim_cur > want.rlim_max)
+		return -EINVAL;
+	if (want.rlim_max > now.rlim_max)
+		return -EPERM;
+	for (int i = 0; i < LIMITED; i++)
+		if (limited[i].vpid == t->p->vpid)
+			slot = &limited[i];
+	for (int i = 0; i < LIMITED && !slot; i++) {
+		bool alive = false;
+		for (struct process *p = processes; p; p = p->next)
+			alive |= p->vpid == limited[i].vpid;
+		if (!alive) {
+			memset(&limited[i], 0, sizeof limited[i]);
+			limited[i].vpid = t->p->vpid;
+			slot = &limited[i];
+		}
+	}
+	if (!slot)
+		return -EPERM;
+	slot->l[r] = want;
+	slot->set |= 1ull << r;
+	return 0;
+}
+
+static int limits_call(struct thread *t, uint64_t resource, uint64_t new, uint64_t old)
+{
+	struct rlimit l;
+	long r;
+	if (resource > 15)
+		return give(t, -EINVAL);
+	limit_of(t->p, (unsigned)resource, &l);
+	if (new && (r = change_limit(t, (unsigned)resource, new)) < 0)
+		return give(t, r);
+	if (old && !poke(t, old, &l, sizeof l))
+		return give(t, -EFAULT);
+	/* The kernel's own soft limits must follow for what it enforces: descriptors, file size, address space. */
+	if (new)
+		inject(t, SYS_prlimit64, 0, resource, new, 0, 0, 0);
+	return give(t, 0);
+}
+
+static int do_prlimit(struct thread *t)
+{
+	if (!known(t, t->a[0]))
+		return give(t, -ESRCH);
+	if (t->a[0] && (uint32_t)t->a[0] != t->p->vpid)
+		return give(t, -EPERM);
+	return limits_call(t, t->a[1], t->a[2], t->a[3]);
+}
+static int do_getrlimit(struct thread *t) { return limits_call(t, t->a[0], 0, t->a[1]); }
+static int do_setrlimit(struct thread *t) { return limits_call(t, t->a[0], t->a[1], 0); }
+
+/* --- users: there is one, 0 */
+static int do_setid(struct thread *t)
+{
+	int n = t->nr == SYS_setresuid || t->nr == SYS_setresgid ? 3 : t->nr == SYS_setreuid || t->nr == SYS_setregid ? 2 : 1;
+	for (int i = 0; i < n; i++)
+		if ((int)t->a[i] != 0 && ((int)t->a[i] != -1 || n == 1))
+			return give(t, -EINVAL); /* as a namespace with one user says */
+	return give(t, 0);
+}
+static int do_setgroups(struct thread *t) { return give(t, t->a[0] ? -EPERM : 0); }
+
+static int do_capget(struct thread *t)
+{
+	uint32_t head[2], none[6] = {0};
+	if (!peek(t, t->a[0], head, sizeof head))
+		return give(t, -EFAULT);
+	if (head[0] != _LINUX_CAPABILITY_VERSION_1 && head[0] != _LINUX_CAPABILITY_VERSION_2 && head[0] != _LINUX_CAPABILITY_VERSION_3) {
+		head[0] = _LINUX_CAPABILITY_VERSION_3;
+		return copy_out(t, t->a[0], head, 4, t->a[1] ? -EINVAL : 0);
+	}
+	if (!t->a[1])
+		return give(t, 0);
+	return copy_out(t, t->a[1], none, head[0] == _LINUX_CAPABILITY_VERSION_1 ? 12 : 24, 0);
+}
+
+static int do_prctl(struct thread *t)
+{
+	char name[16];
+	int zero = 0;
+	switch ((int)t->a[0]) {
+	case PR_SET_NAME:
+		memset(name, 0, sizeof name);
+		for (int i = 0; i < 15 && peek(t, t->a[1] + (uint64_t)i, name + i, 1) && name[i]; i++)
+			;
+		if (t->vtid == t->p->vpid)
+			memcpy(t->p->comm, name, sizeof name);
+		return V_PASS;
+	case PR_GET_NAME:
+	case PR_SET_PDEATHSIG:
+	case PR_GET_PDEATHSIG:
+	case PR_SET_NO_NEW_PRIVS:
+	case PR_GET_NO_NEW_PRIVS:
+	case PR_SET_CHILD_SUBREAPER:
+	case PR_GET_CHILD_SUBREAPER:
+	case PR_SET_VMA: /* names of anonymous mappings: no effect where the kernel has none */
+		return (int)t->a[0] == PR_SET_VMA ? give(t, -EINVAL) : V_PASS;
+	case PR_SET_DUMPABLE:
+		return give(t, t->a[1] <= 1 ? 0 : -EINVAL);
+	case PR_GET_DUMPABLE:
+		return give(t, 1);
+	case PR_SET_SECCOMP:
+	case PR_SET_PTRACER:
+		return give(t, -EPERM);
+	case PR_GET_SECCOMP:
+		return give(t, 0);
+	case PR_CAPBSET_READ:
+		return give(t, t->a[1] <= 40 ? 0 : -EINVAL);
+	case PR_CAPBSET_DROP:
+		return give(t, -EPERM);
+	case PR_SET_KEEPCAPS:
+	case PR_SET_TIMERSLACK:
+		return give(t, 0);
+	case PR_GET_KEEPCAPS:
+		return give(t, 0);
+	case PR_GET_TIMERSLACK:
+		return give(t, 50000);
+	case PR_SET_THP_DISABLE:
+		return give(t, 0);
+	case PR_GET_TSC:
+		zero = PR_TSC_ENABLE;
+		return copy_out(t, t->a[1], &zero, sizeof zero, 0);
+	}
+	return give(t, -EINVAL);
+}
+
+static int do_arch_prctl(struct thread *t)
+{
+	int code = (int)t->a[0];
+	return code >= 0x1001 && code <= 0x1004 ? V_PASS : give(t, -EINVAL); /* FS and GS bases */
+}
+
+static int do_personality(struct thread *t)
+{
+	uint32_t p = (uint32_t)t->a[0];
+	return give(t, p == 0xffffffff || p == 0 || p == 0x0040000 ? 0x0040000 : -EINVAL);
+}
+
+/* With one thread running at a time, each stop is a barrier. */
+static int do_membarrier(struct thread *t)
+{
+	return give(t, t->a[0] == 0 ? 0x1f : t->a[0] <= 16 ? 0 : -EINVAL);
+}
+
+static int do_getpriority(struct thread *t) { return give(t, 20); } /* nice 0, as the raw call says it */
+
+#define TRACE(n, f) {SYS_##n, C_TRACE, f, 0}
+#define PASS(n) {SYS_##n, C_PASS, NULL, 0}
+#define ERRNO(n, e) {SYS_##n, C_ERRNO, NULL, e}
+
+const struct call info_calls[] = {
+	TRACE(uname, do_uname), TRACE(sysinfo, do_sysinfo), TRACE(getrusage, do_getrusage), TRACE(times, do_times),
+	TRACE(sched_getaffinity, do_getaffinity), TRACE(sched_setaffinity, do_setaffinity), TRACE(getcpu, do_getcpu),
+	TRACE(sched_getparam, do_sched), TRACE(sched_setparam, do_sched), TRACE(sched_getscheduler, do_sched),
+	TRACE(sched_setscheduler, do_sched), TRACE(sched_getattr, do_sched), TRACE(sched_setattr, do_sched),
+	TRACE(sched_rr_get_interval, do_sched), TRACE(sched_get_priority_max, do_sched), TRACE(sched_get_priority_min, do_sched),
+	TRACE(getpriority, do_getpriority), ERRNO(setpriority, 0), ERRNO(ioprio_set, 0), ERRNO(ioprio_get, 0),
+	TRACE(prlimit64, do_prlimit), TRACE(getrlimit, do_getrlimit), TRACE(setrlimit, do_setrlimit),
+	PASS(getuid), PASS(geteuid), PASS(getgid), PASS(getegid), PASS(getresuid), PASS(getresgid),
+	TRACE(setuid, do_setid), TRACE(setgid, do_setid), TRACE(setreuid, do_setid), TRACE(setregid, do_setid),
+	TRACE(setresuid, do_setid), TRACE(setresgid, do_setid), ERRNO(setfsuid, 0), ERRNO(setfsgid, 0),
+	ERRNO(getgroups, 0), TRACE(setgroups, do_setgroups), TRACE(capget, do_capget), ERRNO(capset, EPERM),
+	TRACE(prctl, do_prctl), TRACE(arch_prctl, do_arch_prctl), TRACE(personality, do_personality), TRACE(membarrier, do_membarrier),
+	ERRNO(rseq, ENOSYS), ERRNO(get_mempolicy, ENOSYS), ERRNO(set_mempolicy, ENOSYS), ERRNO(mbind, ENOSYS),
+	ERRNO(migrate_pages, ENOSYS), ERRNO(move_pages, ENOSYS), ERRNO(io_uring_setup, ENOSYS), ERRNO(io_uring_enter, ENOSYS),
+	ERRNO(io_uring_register, ENOSYS), ERRNO(io_setup, ENOSYS), ERRNO(add_key, ENOSYS), ERRNO(request_key, ENOSYS), ERRNO(keyctl, ENOSYS),
+	ERRNO(bpf, ENOSYS), ERRNO(perf_event_open, ENOSYS), ERRNO(userfaultfd, ENOSYS), ERRNO(mount, EPERM), ERRNO(umount2, EPERM),
+	ERRNO(pivot_root, EPERM), ERRNO(open_tree, ENOSYS), ERRNO(move_mount, ENOSYS), ERRNO(fsopen, ENOSYS), ERRNO(fsconfig, ENOSYS),
+	ERRNO(fsmount, ENOSYS), ERRNO(fspick, ENOSYS), ERRNO(mount_setattr, ENOSYS), ERRNO(setns, EPERM), ERRNO(unshare, EPERM),
+	ERRNO(kexec_load, ENOSYS), ERRNO(kexec_file_load, ENOSYS), ERRNO(ptrace, EPERM), ERRNO(process_vm_readv, EPERM),
+	ERRNO(process_vm_writev, EPERM), ERRNO(kcmp, EPERM), ERRNO(init_module, EPERM), ERRNO(finit_module, EPERM), ERRNO(delete_module, EPERM),
+	ERRNO(reboot, EPERM), ERRNO(swapon, EPERM), ERRNO(swapoff, EPERM), ERRNO(sethostname, EPERM), ERRNO(setdomainname, EPERM),
+	ERRNO(iopl, EPERM), ERRNO(ioperm, EPERM), ERRNO(syslog, EPERM), ERRNO(acct, EPERM), ERRNO(vhangup, EPERM), ERRNO(modify_ldt, ENOSYS),
+	ERRNO(seccomp, EPERM), ERRNO(landlock_create_ruleset, ENOSYS), ERRNO(landlock_add_rule, ENOSYS), ERRNO(landlock_restrict_self, ENOSYS),
+	ERRNO(process_madvise, ENOSYS), ERRNO(process_mrelease, ENOSYS), ERRNO(_sysctl, ENOSYS), ERRNO(uselib, ENOSYS), ERRNO(ustat, ENOSYS), ERRNO(sysfs, ENOSYS),
+	{-1, C_PASS, NULL, 0},
+};
