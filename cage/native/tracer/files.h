@@ -34,11 +34,11 @@ bool writable_dev(uint64_t dev);
 extern uint64_t names_generation;  /* grows with each change of any name */
 void forget_cwd(void);
 void forget_process(pid_t pid);    /* its number may come again */
-void forget_opening(struct thread *t); /* it ends, or a signal ended its wait */
+
 
 /* dev.c and procfs.c */
 extern uint64_t proc_dev, dev_dev; /* st_dev of the two; 0 while there is none */
-bool is_random(const struct stat *st);
+
 
 /* event of a change of the file system: the call's number, its result, one or two paths */
 void change_event(struct thread *t, long result, const char *path, const char *second);
@@ -50,5 +50,5 @@ int do_getdents64(struct thread *t);
 int do_open(struct thread *t), do_openat(struct thread *t), do_openat2(struct thread *t), do_creat(struct thread *t);
 int do_change(struct thread *t), do_chown(struct thread *t), do_utimes(struct thread *t), do_mknod(struct thread *t), do_ftruncate(struct thread *t);
 int do_fchmod(struct thread *t), do_chdir(struct thread *t), do_flock(struct thread *t);
-int lock_fcntl(struct thread *t); /* F_SETLK and its family: fd.c's fcntl hands them over */
+
 #endif

@@ -135,7 +135,6 @@ static int open_at(struct thread *t, int dirfd, uint64_t path, uint64_t flags)
 		return refuse(t, flags, r, "");
 	if (w.proc && proc_open(t, w.absolute, flags, &v)) {
 		end_where(&w);
-		event_call(t, TJ_OPEN, flags, 0, w.absolute);
 		return v;
 	}
 	bool follow = !(flags & O_NOFOLLOW) && !((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL));
@@ -153,6 +152,8 @@ static int open_at(struct thread *t, int dirfd, uint64_t path, uint64_t flags)
 	o->created = r < 0 || (flags & O_TMPFILE) == O_TMPFILE;
 	strcpy(o->path, w.absolute);
 	t->after = opened;
+	if (r == 0 && is_random(&st))
+		tighten(t); /* its reads are answered here */
 	if (r == 0 && S_ISFIFO(st.st_mode))
 		v = (enum verdict)park_fifo(t, o, &w, &st);
 	end_where(&w);

@@ -97,6 +97,12 @@ void note_written(uint64_t dev, uint64_t ino);         /* its mtime is now */
 void note_names_changed(void);                         /* a name came, went or moved: folders' mtime is now */
 
 /* --- procfs.c: /proc and /dev as files that the tracer keeps up to date */
+const char *compose_proc_and_dev(const char *root, unsigned owner); /* launch.c, while it composes the root at root, with the host's /dev at hand
+                                                            and once for all: owner is the user that is 0 in the cage; gives what failed, with errno */
+struct stat;
+bool is_random(const struct stat *st);                 /* of fstat: /dev/random or urandom, whose reads fd.c answers; opening one tightens */
+int lock_fcntl(struct thread *t);                      /* filecalls.c: fd.c's fcntl hands over F_GETLK, F_SETLK, F_SETLKW and F_OFD_* */
+void forget_opening(struct thread *t);                 /* open.c: a thread ends, or a signal ended its wait */
 void make_proc_and_dev(void);                          /* in the cage's mount namespace, before the program starts */
 bool proc_touch(struct thread *t, const char *absolute); /* before a call on a path below /proc or /dev: brings the file up to date;
                                                             false if the path is not below them */
