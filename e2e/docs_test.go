@@ -41,7 +41,7 @@ trap ended EXIT
 set -x
 `
 	// The devnet takes a gateway port from the system, since 3000 may be somebody's.
-	const after = "\n{ GATEWAY=$(bpi --json devnet status | grep -o '\"gateway\": \"[^\"]*\"' | head -1 | cut -d'\"' -f4); } 2> /dev/null\n"
+	const after = "\n{ GATEWAY=$(bpi --json devnet status | grep -o '\"gateway\": \"[^\"]*\"' | sed -n 1p | cut -d'\"' -f4); } 2> /dev/null\n"
 	var script strings.Builder
 	script.WriteString(head)
 	for line := range strings.Lines(lines) {

@@ -16,5 +16,6 @@ grep -q '"rows":\[\[1000\]\]' <<< "$answer" || { echo "metaanalytics: the answer
 
 title "2 the receipt is where the answer says"
 path=$(field path <<< "$answer")
-curl -sS --fail "http://$gateway$path" | head -c 400
+receipt=$(curl -sS --fail "http://$gateway$path")
+printf '%s' "${receipt:0:400}"
 echo " ..."

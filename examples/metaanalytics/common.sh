@@ -19,4 +19,5 @@ expect() {
 }
 
 # field NAME: the first value of a string field in the JSON on standard input.
-field() { grep -o "\"$1\": *\"[^\"]*\"" | head -1 | cut -d'"' -f4; }
+# It reads all that it is given: a reader that leaves early would end the writer with an error.
+field() { grep -o "\"$1\": *\"[^\"]*\"" | sed -n 1p | cut -d'"' -f4; }
