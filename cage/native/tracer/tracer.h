@@ -13,7 +13,16 @@
 
 #include "wire.h"
 
-/* What a handler tells the loop to do with the thread that stands at its system call. */
+/* How it runs. One thread of the cage runs at a time, in the order of the queue; the others stand at ptrace stops. The
+ * running one goes on until a handler blocks or yields, or it ends; then pick() takes the first in the queue that can:
+ * READY; RETRY whose t->retry says yes; or any whose deadline is not after vnow(). If none can, the clock moves to the
+ * earliest deadline or timer; if there is none either, the cage ends with TJ_KILLED_DEADLOCK. Who was parked goes to the
+ * queue's tail first. When a deadline comes, timed_out is set and: SLEEP is answered 0, FUTEX -ETIMEDOUT, RETRY is asked
+ * once more and must then answer (or let the call be made) and say yes. After a retry that said yes: if it answered, the
+ * thread goes on; else if t->after is set the kernel makes the call and after() follows; else the kernel makes the call.
+ * A signal ends a wait: interrupt() in signal.c answers -EINTR or has the call made again, by t->restart.
+ *
+ * What a handler tells the loop to do with the thread that stands at its system call: */
 enum verdict {
 	V_DONE,  /* the result is set with answer(): skip the call, go on at once */
 	V_PASS,  /* let the kernel do it, go on */
@@ -55,6 +64,8 @@ struct thread {
 	bool (*retry)(struct thread *t);             /* RETRY: true if the call can now be made or answered */
 	uint64_t deadline;  /* virtual ns since the epoch of the clock at which a wait ends; 0: never */
 	bool timed_out;     /* set by the scheduler when the deadline came */
+	bool answered;      /* answer() was called at this stop; owned by loop.c */
+	enum { NO_RESTART /* -EINTR always */, RESTART /* made again after a handler with SA_RESTART */ } restart; /* of the wait it is parked for; the loop sets RESTART before each handler */
 	uint64_t futex_addr, futex_key; uint32_t futex_bits;
 	uint64_t clear_tid; /* CLONE_CHILD_CLEARTID */
 	uint64_t keep[8];   /* a handler's own, from its entry to its after */
@@ -83,6 +94,27 @@ void trouble(const char *what) __attribute__((noreturn));            /* this mac
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
 uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time */
+
+uint64_t next_timer(void);                             /* earliest virtual time at which an alarm, interval timer or POSIX timer of any process ends; 0: none */
+void fire_timers(void);                                /* sends the signals of all that have ended by vnow() */
+void timers_exec(struct process *p);                   /* POSIX timers go, alarm and ITIMER_REAL stay */
+void timers_exit(struct process *p);
+
+/* --- futex.c */
+int futex_wake(struct thread *t, uint64_t addr, int n); /* as the kernel does at a thread's end for clear_tid; gives how many woke */
+void futex_exit(struct thread *t);                     /* before a thread ends: its robust list (OWNER_DIED) and its clear_tid word are set to 0 and woken */
+void futex_exec(struct thread *t);                     /* forgets its lists */
+
+/* --- fd.c: descriptors */
+uint64_t fd_next_timer(void);                          /* earliest end of a timerfd; 0: none */
+void fd_fire_timers(void);
+void fd_fork(struct process *child, struct process *parent, bool shared); /* shared: CLONE_FILES */
+void fd_exec(struct process *p);
+void fd_exit(struct process *p);
+
+/* --- signal.c */
+void send_signal(struct process *p, struct thread *to, int sig, int code, int timer_id, uint64_t value); /* to NULL: any of its threads; code: SI_KERNEL, SI_TIMER. Wakes a waiter */
+bool interrupt(struct thread *t);                      /* ends the wait of a parked thread for a signal */
 
 /* --- random.c: ChaCha20 (RFC 8439), key = seed, nonce = purpose; each purpose is a stream of its own */
 enum purpose { R_GETRANDOM = 1, R_URANDOM, R_AUXV, R_RDRAND, R_UUID, R_TMPNAME };
