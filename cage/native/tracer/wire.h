@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum {
-	TJ_CONTROL = 3, /* seqpacket socket: the tracer writes one struct tj_done and ends */
+	TJ_CONTROL = 3, /* seqpacket socket: the tracer writes a struct tj_done of kind TJ_STARTED, then one that says the end, and ends */
 	TJ_JOB = 4,     /* memfd: struct tj_job and what follows it */
 	TJ_STDIN = 5,   /* memfd, read-only */
 	TJ_STDOUT = 6,  /* memfd */
@@ -59,6 +59,7 @@ enum tj_kind {
 	TJ_NONE = 2,    /* no result: reason says which limit nobody can attest */
 	TJ_TROUBLE = 3, /* this machine: text and error say what */
 	TJ_BAD_JOB = 4, /* the job itself cannot start here or anywhere: text and error say why (program missing, wrong architecture) */
+	TJ_STARTED = 5, /* the root is composed and the program about to start; beside it, if there is an /out, its descriptor (O_PATH) */
 };
 
 enum tj_reason {
