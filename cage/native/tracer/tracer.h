@@ -93,7 +93,8 @@ void trouble(const char *what) __attribute__((noreturn));            /* this mac
 
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
-uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time */
+uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time; past job->virtual_ns the cage ends */
+long cut_sleep(struct thread *t);                      /* interrupt(): a signal ends the SLEEP of t; writes the time left and gives the answer, mostly -EINTR */
 
 uint64_t next_timer(void);                             /* earliest virtual time at which an alarm, interval timer or POSIX timer of any process ends; 0: none */
 void fire_timers(void);                                /* sends the signals of all that have ended by vnow() */
@@ -119,6 +120,7 @@ bool interrupt(struct thread *t);                      /* ends the wait of a par
 /* --- random.c: ChaCha20 (RFC 8439), key = seed, nonce = purpose; each purpose is a stream of its own */
 enum purpose { R_GETRANDOM = 1, R_URANDOM, R_AUXV, R_RDRAND, R_UUID, R_TMPNAME };
 void random_fill(enum purpose p, void *to, size_t n);
+int do_getrandom(struct thread *t);                    /* in the table of time.c */
 
 /* --- files.c */
 int dir_of(struct thread *t, int dirfd);               /* an O_PATH descriptor of the caller's dirfd or AT_FDCWD; the file's owner closes it */
