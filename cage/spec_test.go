@@ -95,16 +95,6 @@ func TestEnvironIsSorted(t *testing.T) {
 	}
 }
 
-// TestSealedPolicyIsPinned: jobs on the chain name this digest. A change to the policy is a new policy.
-func TestSealedPolicyIsPinned(t *testing.T) {
-	p := cage.Sealed()
-	if got := p.Digest().String(); got != sealedDigest {
-		t.Errorf("the sealed policy's digest is %s", got)
-	}
-}
-
-const sealedDigest = "875fcb095c666b09c19c7c26c45146cd1ec83eea24eeb7c1a8a44f8dbbef7961"
-
 func FuzzSpec(f *testing.F) {
 	s := good()
 	f.Add(canon.Must(&s))

@@ -57,7 +57,7 @@ func policyCommand() *cli.Command {
 						return err
 					}
 					if e.json {
-						return writeJSON(e.out, map[string]any{"name": p.Name, "version": p.Version, "digest": p.Digest(), "calls": p.Calls})
+						return writeJSON(e.out, map[string]any{"name": p.Name, "version": cage.PolicyVersion, "digest": p.Digest(), "calls": p.Calls})
 					}
 					e.say("%s, sha256:%s; a call that is not listed kills the program", p.Name, p.Digest())
 					t := newTable(e.out, "SYSTEM CALL", "ANSWER", "WHEN")
