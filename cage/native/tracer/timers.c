@@ -76,7 +76,7 @@ static struct timer *new_timer(struct process *p, int id)
 	return m;
 }
 
-/* drop_timers frees those of p with ids from first on. */
+/* drop_timers frees those of p whose ids are from first to last. */
 static void drop_timers(struct process *p, int first, int last)
 {
 	for (struct timer **at = &timers; *at;) {
