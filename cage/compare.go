@@ -1,16 +1,12 @@
 package cage
 
-import (
-	"fmt"
-	"sort"
-	"strings"
-)
+import "sort"
 
 // Difference is in what two recordings differ, in the order in which it is worth knowing: what was asked for, the first
 // event that went another way, and what came of it.
 type Difference struct {
 	Spec   []FieldDifference
-	Event  *EventDifference // nil: none, or the runs' events need not agree
+	Event  *EventDifference // nil: none, or the runs' events need not agree since one of them was not strict
 	Result []FieldDifference
 }
 
@@ -23,13 +19,15 @@ type FieldDifference struct {
 
 // EventDifference says where two runs parted.
 type EventDifference struct {
-	// First and Last are the range, from 0, that holds the first event that differs: one event if it is known.
+	// First and Last, counted from 0, are the range that holds the first event that differs: one event where it is known.
 	First, Last uint64
+	// Maybe says that there may be none: the specs differ, and the events from First on are not kept.
+	Maybe bool
 	// Before is the event before First, which both have; nil if there is none or it is not kept.
 	Before *Event
-	// A and B are the events at First. Nil: that run had ended, or the event is not kept.
+	// A and B are the events at First; nil where there is none or it is not kept.
 	A, B *Event
-	// AEnded and BEnded say that the run had ended.
+	// AEnded and BEnded say that the run has no event at First.
 	AEnded, BEnded bool
 }
 
@@ -39,17 +37,21 @@ func Compare(a, b *Recording) (Difference, bool) {
 	if a.Spec.Mode == ModeStrict && b.Spec.Mode == ModeStrict {
 		d.Event = eventDifference(a, b)
 	}
+	if len(d.Spec) == 0 && d.Event == nil && len(d.Result) == 0 && a.Result.Witness != b.Result.Witness {
+		d.Result = []FieldDifference{{"witness", a.Result.Witness.String(), b.Result.Witness.String()}}
+	}
 	return d, len(d.Spec) > 0 || d.Event != nil || len(d.Result) > 0
 }
 
 // eventDifference finds the stretch between two checkpoints in which the chains part by bisecting, and in it the event.
 // Chains that begin at different specs never meet: then the events are all there is to compare.
 func eventDifference(a, b *Recording) *EventDifference {
-	if a.Count == b.Count && a.End == b.End {
+	same := a.Spec.Genesis() == b.Spec.Genesis()
+	if same && a.Count == b.Count && a.End == b.End {
 		return nil
 	}
 	first, last := uint64(0), min(a.Count, b.Count)
-	if a.Spec.Genesis() == b.Spec.Genesis() {
+	if same {
 		stretches := int(last / CheckpointEvery)
 		i := sort.Search(stretches, func(i int) bool { return a.checkpoint(uint64(i)) != b.checkpoint(uint64(i)) })
 		first = uint64(i) * CheckpointEvery
@@ -64,8 +66,14 @@ func eventDifference(a, b *Recording) *EventDifference {
 			continue
 		}
 		d := &EventDifference{First: first, Last: first, AEnded: first >= a.Count, BEnded: first >= b.Count}
-		if !inA && !d.AEnded || !inB && !d.BEnded { // not kept: all that is known is the stretch
-			d.Last = last
+		if d.AEnded && d.BEnded {
+			return nil // different specs, and yet the same events
+		}
+		if !inA && !d.AEnded || !inB && !d.BEnded { // all that is known is the stretch
+			d.Last, d.Maybe = last, !same && a.Count == b.Count
+			if a.Count == b.Count {
+				d.Last = min(last, a.Count-1)
+			}
 		}
 		if inA {
 			d.A = &x
@@ -73,27 +81,10 @@ func eventDifference(a, b *Recording) *EventDifference {
 		if inB {
 			d.B = &y
 		}
-		if first > 0 {
-			if e, ok := a.Event(first - 1); ok {
-				d.Before = &e
-			}
-		}
-		if d.AEnded && d.BEnded {
-			return nil
+		if e, ok := a.Event(first - 1); first > 0 && ok {
+			d.Before = &e
 		}
 		return d
 	}
 	return nil
-}
-
-// String is Text for a first and a second recording.
-func (d Difference) String() string { return d.Text("first", "second") }
-
-// Text tells the difference in lines, with the names given to the two sides. Without a difference it is empty.
-func (d Difference) Text(a, b string) string {
-	var t strings.Builder
-	for _, f := range append(append([]FieldDifference(nil), d.Spec...), d.Result...) {
-		fmt.Fprintf(&t, "%s\n  %s: %s\n  %s: %s\n", f.What, a, f.A, b, f.B)
-	}
-	return t.String()
 }

@@ -13,7 +13,7 @@ type Recorder struct {
 // NewRecorder begins the witness of a run of spec under policy, which spec names. Finish fills into; nil keeps nothing.
 func NewRecorder(spec *Spec, policy *Policy, into *Recording) *Recorder {
 	if into != nil {
-		*into = Recording{Version: RecordingVersion, Spec: *spec, Policy: *policy}
+		*into = Recording{Version: RecordingVersion, Spec: *spec, Policy: policy.Marshal()}
 	}
 	return &Recorder{spec: spec, chain: NewChain(spec.Genesis()), into: into}
 }

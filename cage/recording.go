@@ -1,7 +1,10 @@
 package cage
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
@@ -22,7 +25,7 @@ type Recording struct {
 	_           struct{} `cbor:",toarray"`
 	Version     uint32   // RecordingVersion
 	Spec        Spec
-	Policy      Policy // the one that Spec names
+	Policy      []byte // the canonical form of the one that Spec names: Policy.Marshal
 	Result      Result
 	Count       uint64        // of events that happened
 	End         digest.Digest // of the chain
@@ -80,11 +83,14 @@ func (r *Recording) Check() error {
 	if err := r.Spec.Check(); err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
-	if r.Policy.Digest() != r.Spec.Policy {
-		return fmt.Errorf("recording: it holds policy %s, and its spec names %s", r.Policy.Digest().Short(), r.Spec.Policy.Short())
+	if err := r.checkPolicy(); err != nil {
+		return err
 	}
 	if err := r.Result.Check(&r.Spec); err != nil {
 		return fmt.Errorf("recording: %w", err)
+	}
+	if r.Totals.VirtualNs > math.MaxInt64 {
+		return fmt.Errorf("recording: a virtual time of %d ns, which no clock of the cage reaches", r.Totals.VirtualNs)
 	}
 	if err := r.checkHints(); err != nil {
 		return err
@@ -108,18 +114,41 @@ func (r *Recording) Check() error {
 	return nil
 }
 
+func (r *Recording) checkPolicy() error {
+	p, err := ParsePolicy(r.Policy)
+	switch {
+	case err != nil:
+		return fmt.Errorf("recording: its policy: %w", err)
+	case p.Digest() != r.Spec.Policy:
+		return fmt.Errorf("recording: it holds policy %q, %s, and its spec names %s", p.Name, p.Digest().Short(), r.Spec.Policy.Short())
+	case !bytes.Equal(p.Marshal(), r.Policy):
+		return fmt.Errorf("recording: its policy %q is not in canonical form", p.Name)
+	case p.Mode != r.Spec.Mode:
+		return fmt.Errorf("recording: its policy %q is for mode %q, and its spec has mode %q", p.Name, p.Mode, r.Spec.Mode)
+	}
+	return nil
+}
+
+// PolicyName is the name of the policy, or "" if that cannot be read.
+func (r *Recording) PolicyName() string {
+	if p, err := ParsePolicy(r.Policy); err == nil {
+		return p.Name
+	}
+	return ""
+}
+
 // checkEvents goes along the chain as far as the events are kept.
 func (r *Recording) checkEvents() error {
 	c := NewChain(r.Spec.Genesis())
-	bytes := 0
+	size := 0
 	for i, stretch := range r.Stretches {
 		if len(stretch) == 0 || len(stretch) > CheckpointEvery || i < len(r.Stretches)-1 && len(stretch) < CheckpointEvery {
 			return fmt.Errorf("recording: stretch %d of the events holds %d; want %d", i, len(stretch), CheckpointEvery)
 		}
 		for k := range stretch {
 			e := &stretch[k]
-			bytes += len(e.Payload)
-			if c.Count() == r.Count || c.Count() == MaxRecorded || bytes > MaxRecordedBytes {
+			size += len(e.Payload)
+			if c.Count() == r.Count || c.Count() == MaxRecorded || size > MaxRecordedBytes {
 				return fmt.Errorf("recording: more events are kept than the %d that happened or than have room", r.Count)
 			}
 			if err := e.Check(); err != nil {
@@ -138,7 +167,7 @@ func (r *Recording) checkEvents() error {
 		end = r.checkpoint(r.Count/CheckpointEvery - 1)
 	}
 	if end != r.End {
-		return fmt.Errorf("recording: its events do not lead to the end of its chain")
+		return errors.New("recording: its events do not lead to the end of its chain")
 	}
 	return nil
 }
