@@ -47,6 +47,9 @@ struct process {
 	char comm[16];
 	uint64_t started_ns; /* virtual */
 	struct sigact { uint64_t handler, flags; } sig[65];
+	uint32_t pgid, sid; /* as the program sees them */
+	struct thread *vforker; /* waits in the kernel for this process's exec or end */
+	uint64_t reaped_us; /* processor time of the children that it has waited for */
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
@@ -64,12 +67,19 @@ struct thread {
 	bool (*retry)(struct thread *t);             /* RETRY: true if the call can now be made or answered */
 	uint64_t deadline;  /* virtual ns since the epoch of the clock at which a wait ends; 0: never */
 	bool timed_out;     /* set by the scheduler when the deadline came */
-	bool answered;      /* answer() was called at this stop; owned by loop.c */
+	bool answered;      /* answer() was called at this stop */
+	bool behind;        /* stands behind a call of ours, see ptrace.c */
+	bool out;           /* resumed: not at a stop */
+	bool in_call;       /* the kernel makes its call: an exit stop will come */
+	bool leaving;       /* at its own exit call */
+	int deliver;        /* signal to hand over when it goes on */
+	uint32_t slice;     /* calls since others had a turn */
 	enum { NO_RESTART /* -EINTR always */, RESTART /* made again after a handler with SA_RESTART */ } restart; /* of the wait it is parked for; the loop sets RESTART before each handler */
 	uint64_t futex_addr, futex_key; uint32_t futex_bits;
 	uint64_t clear_tid; /* CLONE_CHILD_CLEARTID */
 	uint64_t keep[8];   /* a handler's own, from its entry to its after */
 	struct thread *next; /* run queue, FIFO */
+	struct thread *same; /* another in the same bucket of tids */
 };
 
 /* --- loop.c: registers and memory of a stopped thread */
