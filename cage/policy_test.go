@@ -241,6 +241,42 @@ func TestPolicyAdmits(t *testing.T) {
 	}
 }
 
+func TestComparePoliciesTellsWhatIsDifferent(t *testing.T) {
+	p, err := cage.ParsePolicy([]byte(strictText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := p.Base()
+	if base.Name != cage.PolicyStrict || len(cage.ComparePolicies(base, base)) > 0 {
+		t.Errorf("base %s, which differs from itself", base.Name)
+	}
+	want := []cage.FieldDifference{
+		{What: "default limit cpu_ms", A: "not set", B: "1000"},
+		{What: "most of limit files", A: "not set", B: "64"},
+		{What: "most of limit cpu_ms", A: "not set", B: "2000"},
+		{What: "call flock", A: "allowed", B: "error 1"},
+		{What: "call ptrace", A: "allowed", B: "kills"},
+		{What: "call socket", A: "allowed", B: "error 97 if arg0 ≠ 1; else allowed"},
+		{What: "call socketpair", A: "allowed", B: "error 97 if arg0 ≠ 1; else allowed"},
+	}
+	if got := cage.ComparePolicies(base, p); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	sealed := cage.Sealed()
+	sealed.Name, sealed.Calls = "mine", sealed.Calls[1:]
+	got := cage.ComparePolicies(sealed.Base(), sealed)
+	if len(got) != 1 || got[0] != (cage.FieldDifference{What: "call access", A: "allowed", B: "kills"}) {
+		t.Errorf("%+v", got)
+	}
+	compute := p
+	compute.Determinism.Processes, compute.Determinism.Writable = false, false
+	relaxed, _ := cage.PolicyNamed(cage.PolicyRelaxed)
+	relaxed.Name = cage.PolicyStrict // a name of another mode
+	if compute.Base().Name != cage.PolicyComputeOnly || relaxed.Base().Name != cage.PolicyRelaxed {
+		t.Errorf("bases %s and %s", compute.Base().Name, relaxed.Base().Name)
+	}
+}
+
 func FuzzParsePolicy(f *testing.F) {
 	for _, p := range cage.Policies() {
 		f.Add(p.Marshal())
