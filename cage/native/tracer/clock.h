@@ -18,6 +18,7 @@ struct clock {
 int clock_of(struct thread *t, int id, struct clock *c); /* 0 or -EINVAL */
 uint64_t clock_when(int64_t zero, uint64_t ns);          /* the deadline at which a clock of that zero shows ns; never 0 */
 uint64_t clock_soon(uint64_t ns);                        /* the deadline ns from now */
+void clock_reach(uint64_t at);                           /* it is that late, if it was not yet */
 
 /* read_span reads a timespec as ns, at most INT64_MAX: 0, -EFAULT or -EINVAL. */
 long read_span(struct thread *t, uint64_t addr, uint64_t *ns);

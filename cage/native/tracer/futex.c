@@ -1,32 +1,16 @@
 /* futex.c: waiting on words of memory. No futex call reaches the kernel: who waits stands parked here, and since one
- * thread runs at a time, a word that was compared cannot change before its waiter is parked. */
+ * thread runs at a time, a word that was compared cannot change before its waiter is parked. Only in relaxed mode, where
+ * it could, all are the kernel's. */
 #include "clock.h"
+#include "futex.h"
 
-#include <linux/futex.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #define USER_END 0x7ffffffff000u
-#define ROBUST_MAX 2048   /* entries of a list of robust locks, as the kernel has it */
-#define ANY FUTEX_BITSET_MATCH_ANY
-
-/* Where a word is, whoever looks: in a file, or in one address space. Words in private memory that are named with and
- * without FUTEX_PRIVATE_FLAG are two different places, as for the kernel. */
-#define OWN 0             /* values of dev that stand for no file */
-#define OWN_UNFLAGGED 1
-#define FIRST_DEV 2
-struct key {
-	uint64_t space;   /* number of the address space, or the file's inode */
-	uint64_t where;   /* address, or offset in the file */
-	uint64_t dev;     /* OWN, OWN_UNFLAGGED, or FIRST_DEV more than the file's device */
-};
-
-/* A parked thread keeps its key in futex_key and futex_addr, and of its own: */
-enum { DEV, ORDER, WORD /* its address for the waiter */, PI };
 
 static uint64_t arrivals;
 
@@ -37,8 +21,7 @@ static bool at_key(const struct thread *o, const struct key *k)
 	return o->state == FUTEX && o->futex_key == k->space && o->futex_addr == k->where && o->keep[DEV] == k->dev;
 }
 
-/* first_waiter gives who has waited longest at k of those that bits mean. */
-static struct thread *first_waiter(const struct key *k, uint32_t bits)
+struct thread *first_waiter(const struct key *k, uint32_t bits)
 {
 	struct thread *first = NULL;
 	for (struct thread *o = threads; o; o = o->next)
@@ -74,7 +57,7 @@ static long shared_key(struct thread *t, uint64_t addr, struct key *k)
 	return r;
 }
 
-static long key_of(struct thread *t, uint64_t addr, bool private, struct key *k)
+long key_of(struct thread *t, uint64_t addr, bool private, struct key *k)
 {
 	if (addr % 4)
 		return -EINVAL;
@@ -100,7 +83,7 @@ static long wake_key_of(struct thread *t, uint64_t addr, bool private, struct ke
 	return key_of(t, addr, private, k);
 }
 
-static void park(struct thread *t, const struct key *k, uint64_t word, uint32_t bits, uint64_t deadline, bool pi)
+void park(struct thread *t, const struct key *k, uint64_t word, uint32_t bits, uint64_t deadline, bool pi)
 {
 	t->futex_key = k->space;
 	t->futex_addr = k->where;
@@ -113,7 +96,7 @@ static void park(struct thread *t, const struct key *k, uint64_t word, uint32_t 
 	t->state = FUTEX;
 }
 
-static void release(struct thread *o)
+void release(struct thread *o)
 {
 	answer(o, 0);
 	o->state = READY;
@@ -202,6 +185,7 @@ static int requeue(struct thread *t, bool private, bool compare)
 		o->futex_addr = to.where;
 		o->keep[DEV] = to.dev;
 		o->keep[ORDER] = ++arrivals;
+		o->keep[WORD] = o->p->mm == t->p->mm ? t->a[4] : 0; /* where another process has it is not known */
 	}
 	return give(t, done);
 }
@@ -252,75 +236,33 @@ static int wake_op(struct thread *t, bool private)
 	return give(t, r < 0 ? r : more < 0 ? more : r + more);
 }
 
-/* --- locks with an owner: the word holds the owner's number, whether others wait, and whether an owner died. The lock
- * goes from hand to hand in the order of asking; priorities there are none. */
-
-/* hand_over gives the lock at k, whose word with accesses at addr, to the first in line; gives whether there was one. */
-static bool hand_over(struct thread *with, uint64_t addr, const struct key *k, uint32_t died)
+static int waited(struct thread *t, long result)
 {
-	struct thread *o = first_waiter(k, ANY);
-	if (!o || !o->keep[PI])
-		return false;
-	release(o);
-	uint32_t word = o->vtid | died | (first_waiter(k, ANY) ? FUTEX_WAITERS : 0);
-	poke(with, addr, &word, sizeof word);
-	return true;
+	if (result == -ETIMEDOUT)
+		clock_reach(t->keep[0]);
+	t->r.r10 = t->a[3];
+	set_args(t);
+	return V_DONE;
 }
 
-static bool is_thread(uint32_t vtid)
+/* relaxed has the kernel make the call. A time by a virtual clock becomes one as far off by the machine's. */
+static int relaxed(struct thread *t, uint64_t deadline, bool absolute, bool realtime)
 {
-	for (struct thread *o = threads; o; o = o->next)
-		if (o->vtid == vtid && o->state != DEAD)
-			return true;
-	return false;
-}
-
-static int lock(struct thread *t, bool private, bool try, uint64_t deadline)
-{
-	struct key k;
-	uint32_t word;
-	long r = key_of(t, t->a[0], private, &k);
-	if (r < 0)
-		return give(t, r);
-	if (!peek(t, t->a[0], &word, sizeof word))
-		return give(t, -EFAULT);
-	struct thread *first = first_waiter(&k, ANY);
-	uint32_t owner = word & FUTEX_TID_MASK;
-	if (owner == t->vtid)
-		return give(t, -EDEADLK);
-	if (first && !first->keep[PI])
-		return give(t, -EINVAL);
-	if (!owner) {
-		word = (word & FUTEX_OWNER_DIED) | t->vtid | (first ? FUTEX_WAITERS : 0);
-		return give(t, poke(t, t->a[0], &word, sizeof word) ? 0 : -EFAULT);
+	struct timespec ts;
+	if (!deadline)
+		return V_PASS;
+	if (absolute) {
+		clock_gettime(realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC, &ts);
+		uint64_t left = deadline > vnow() ? deadline - vnow() : 0, at = scratch(t, sizeof ts);
+		ts = timespec_of(clock_when(ts.tv_sec * 1000000000 + ts.tv_nsec, left));
+		if (!poke(t, at, &ts, sizeof ts))
+			return give(t, -EFAULT);
+		t->r.r10 = at;
+		set_args(t);
 	}
-	if (!is_thread(owner))
-		return give(t, -ESRCH);
-	if (try)
-		return give(t, -EAGAIN);
-	word |= FUTEX_WAITERS;
-	if (!poke(t, t->a[0], &word, sizeof word))
-		return give(t, -EFAULT);
-	park(t, &k, t->a[0], ANY, deadline, true);
-	t->restart = RESTART;
-	return V_BLOCK;
-}
-
-static int unlock(struct thread *t, bool private)
-{
-	struct key k;
-	uint32_t word, none = 0;
-	long r = key_of(t, t->a[0], private, &k);
-	if (r < 0)
-		return give(t, r);
-	if (!peek(t, t->a[0], &word, sizeof word))
-		return give(t, -EFAULT);
-	if ((word & FUTEX_TID_MASK) != t->vtid)
-		return give(t, -EPERM);
-	struct thread *first = first_waiter(&k, ANY);
-	if (first && !first->keep[PI])
-		return give(t, -EINVAL);
-	return give(t, hand_over(t, t->a[0], &k, 0) || poke(t, t->a[0], &none, sizeof none) ? 0 : -EFAULT);
+	t->keep[0] = deadline;
+	t->after = waited;
+	return V_AFTER;
 }
 
 static int do_futex(struct thread *t)
@@ -339,6 +281,8 @@ static int do_futex(struct thread *t)
 	}
 	if (realtime && command != FUTEX_WAIT_BITSET && command != FUTEX_LOCK_PI2)
 		return give(t, -ENOSYS);
+	if (job->flags & TJ_RELAXED && command != FUTEX_WAIT_REQUEUE_PI && command != FUTEX_CMP_REQUEUE_PI)
+		return relaxed(t, deadline, command != FUTEX_WAIT, realtime || command == FUTEX_LOCK_PI);
 	switch (command) {
 	case FUTEX_WAIT: return wait(t, private, ANY, deadline);
 	case FUTEX_WAIT_BITSET: return wait(t, private, (uint32_t)t->a[5], deadline);
@@ -354,75 +298,6 @@ static int do_futex(struct thread *t)
 	}
 	return give(t, -ENOSYS); /* FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI too: libraries do without */
 }
-
-/* --- the end of a thread */
-
-/* owner_died marks the word of a robust lock that t held and wakes who waits. pending: t was about to take or leave it,
- * and may have released it without waking anybody. False ends the walk. */
-static bool owner_died(struct thread *t, uint64_t addr, bool pi, bool pending)
-{
-	uint32_t word;
-	if (addr % 4 || !peek(t, addr, &word, sizeof word))
-		return false;
-	if (pending && !pi && !(word & FUTEX_TID_MASK))
-		futex_wake(t, addr, 1);
-	if ((word & FUTEX_TID_MASK) != t->vtid)
-		return true;
-	uint32_t died = (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
-	if (!poke(t, addr, &died, sizeof died))
-		return false;
-	if (!pi && word & FUTEX_WAITERS)
-		futex_wake(t, addr, 1);
-	return true;
-}
-
-/* The kernel keeps the list's head, and walks it itself once the thread goes on to end; it then finds nothing to do. */
-static void end_robust(struct thread *t)
-{
-	struct robust_list_head head;
-	uint64_t at = 0, size = 0;
-	if (syscall(SYS_get_robust_list, t->tid, &at, &size) < 0 || !at || !peek(t, at, &head, sizeof head))
-		return;
-	uint64_t offset = (uint64_t)head.futex_offset, entry = (uint64_t)head.list.next, pending = (uint64_t)head.list_op_pending, next;
-	for (int i = 0; i < ROBUST_MAX && (entry & ~1ull) != at; i++, entry = next) {
-		bool more = peek(t, entry & ~1ull, &next, sizeof next);
-		if ((entry & ~1ull) != (pending & ~1ull) && !owner_died(t, (entry & ~1ull) + offset, entry & 1, false))
-			return;
-		if (!more)
-			break;
-	}
-	if (pending & ~1ull)
-		owner_died(t, (pending & ~1ull) + offset, pending & 1, true);
-}
-
-/* end_owned hands over the locks that others wait for and t holds. */
-static void end_owned(struct thread *t)
-{
-	uint32_t word;
-	for (struct thread *o = threads, *next; o; o = next) {
-		next = o->next;
-		if (o == t || o->state != FUTEX || !o->keep[PI] || !peek(o, o->keep[WORD], &word, sizeof word) || (word & FUTEX_TID_MASK) != t->vtid)
-			continue;
-		struct key k = {o->futex_key, o->futex_addr, o->keep[DEV]};
-		hand_over(o, o->keep[WORD], &k, FUTEX_OWNER_DIED);
-	}
-}
-
-void futex_exit(struct thread *t)
-{
-	uint32_t zero = 0;
-	end_owned(t);
-	end_robust(t);
-	/* The word of clear_tid is for those that share the address space; if nobody does, it stays as it is. */
-	for (struct thread *o = threads; o && t->clear_tid; o = o->next)
-		if (o != t && o->p->mm == t->p->mm && o->state != DEAD) {
-			if (poke(t, t->clear_tid, &zero, sizeof zero))
-				futex_wake(t, t->clear_tid, 1);
-			break;
-		}
-}
-
-void futex_exec(struct thread *t) { t->clear_tid = 0; }
 
 static int do_set_tid_address(struct thread *t)
 {

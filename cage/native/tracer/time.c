@@ -25,6 +25,12 @@ uint64_t vtick(uint64_t ns)
 	return vnow();
 }
 
+void clock_reach(uint64_t at)
+{
+	if (at > vnow())
+		vtick(at - vnow());
+}
+
 static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
 /* A thread that only looks at the clock until another has done its work would never let it: after some reads without a
@@ -41,8 +47,8 @@ static int give_read(struct thread *t, long r)
 	return ++reads % READS_A_TURN ? V_DONE : V_YIELD;
 }
 
-/* process_of finds the process that a clock id names: by the number of its leader, or of the caller itself. */
-static struct process *process_of(struct thread *t, uint32_t pid)
+/* process_by finds the process that a clock id names, by the number of its leader, or of the caller itself. */
+static struct process *process_by(struct thread *t, uint32_t pid)
 {
 	if (pid == 0 || pid == t->vtid || pid == t->p->vpid)
 		return t->p;
@@ -62,7 +68,7 @@ static int processor_clock(struct thread *t, int id, struct clock *c)
 	if ((id & 3) == 3)
 		return -EINVAL;
 	if (!(id & 4))
-		p = process_of(t, pid);
+		p = process_by(t, pid);
 	else if (pid == 0 || pid == t->vtid) {
 		p = t->p;
 		c->no_sleep = -EINVAL; /* it would never wake */
@@ -186,9 +192,36 @@ static int do_time(struct thread *t)
 	return give_read(t, t->a[0] && !poke(t, t->a[0], &now, sizeof now) ? -EFAULT : now);
 }
 
+/* In relaxed mode the kernel sleeps, as long as the virtual clock says; that clock is then where the sleep should end. */
+static int slept(struct thread *t, long result)
+{
+	if (result == 0)
+		clock_reach(t->keep[1]);
+	t->r.rdi = t->a[0], t->r.rsi = t->a[1], t->r.rdx = t->a[2], t->r.r10 = t->a[3];
+	set_args(t);
+	return V_DONE;
+}
+
+static int sleep_relaxed(struct thread *t, uint64_t deadline, uint64_t left_at)
+{
+	struct timespec rest = timespec_of(deadline > vnow() ? deadline - vnow() : 0);
+	if (t->nr == SYS_clock_nanosleep) {
+		uint64_t at = scratch(t, sizeof rest);
+		if (!poke(t, at, &rest, sizeof rest))
+			return give(t, -EFAULT);
+		t->r.rdi = CLOCK_MONOTONIC, t->r.rsi = 0, t->r.rdx = at, t->r.r10 = left_at;
+		set_args(t);
+	}
+	t->keep[1] = deadline;
+	t->after = slept;
+	return V_AFTER;
+}
+
 /* sleep_until: left_at is where the time that is left goes if a signal ends the sleep; 0: nowhere. */
 static int sleep_until(struct thread *t, uint64_t deadline, uint64_t left_at)
 {
+	if (job->flags & TJ_RELAXED)
+		return sleep_relaxed(t, deadline, left_at);
 	if (deadline <= vnow()) {
 		answer(t, 0);
 		return V_YIELD;

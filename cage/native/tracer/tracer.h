@@ -115,6 +115,7 @@ void timers_exit(struct process *p);
 int futex_wake(struct thread *t, uint64_t addr, int n); /* as the kernel does at a thread's end for clear_tid; gives how many woke */
 void futex_exit(struct thread *t);                     /* before a thread ends: its robust list (OWNER_DIED) and its clear_tid word are set to 0 and woken */
 void futex_exec(struct thread *t);                     /* forgets its lists */
+void futex_gone(void);                                 /* after a process has ended, however: wakes who waits for a lock that it held */
 
 /* --- fd.c: descriptors */
 uint64_t fd_next_timer(void);                          /* earliest end of a timerfd; 0: none */
