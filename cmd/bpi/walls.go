@@ -28,6 +28,8 @@ func checkWalls(cfg configs.Config) []finding {
 			f.Status, f.Detail, f.Next = "FAILED", w.Why, w.Remedy
 			if slices.Contains(allowed, w.Name) {
 				f.Status = "warning"
+			} else if w.Strict {
+				f.Status, f.Detail = "warning", w.Why+" (jobs in sealed mode run without it, those in strict mode do not)"
 			}
 		}
 		list = append(list, f)
