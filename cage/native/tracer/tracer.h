@@ -123,6 +123,9 @@ void fd_fire_timers(void);
 void fd_fork(struct process *child, struct process *parent, bool shared); /* shared: CLONE_FILES */
 void fd_exec(struct process *p);
 void fd_exit(struct process *p);
+bool fd_wait_mask(struct thread *t, uint64_t *mask);   /* the signal mask that the wait t is parked in brings with it (ppoll, pselect6, epoll_pwait): for who
+                                                          decides which signals end it. What only this mask lets in, the wait finds by itself: the kernel takes it */
+uint64_t fd_moved(const struct thread *t);             /* interrupt(): bytes that a parked write or receive has moved so far; not 0: they are its answer */
 
 /* --- signal.c */
 void send_signal(struct process *p, struct thread *to, int sig, int code, int timer_id, uint64_t value); /* to NULL: any of its threads; code: SI_KERNEL, SI_TIMER. Wakes a waiter */
