@@ -198,13 +198,34 @@ static bool told(struct thread *t, const struct process *p)
 	return pid == -1 ? p != t->p : p->pgid == (uint32_t)-pid;
 }
 
+static bool to_thread(const struct thread *t)
+{
+	return t->nr == SYS_tgkill || t->nr == SYS_tkill || t->nr == SYS_rt_tgsigqueueinfo;
+}
+
+static int signal_of(const struct thread *t)
+{
+	return (int)t->a[t->nr == SYS_tgkill || t->nr == SYS_rt_tgsigqueueinfo ? 2 : 1];
+}
+
+static bool killed_at_once(struct thread *t)
+{
+	if (signal_of(t) != SIGKILL)
+		return false;
+	if (!to_thread(t))
+		return told(t, t->p);
+	for (struct thread *o = threads; o; o = o->next)
+		if (o->vtid == (uint32_t)t->a[t->nr == SYS_tkill ? 0 : 1])
+			return o->p == t->p;
+	return false;
+}
+
 static int killed(struct thread *t, long result)
 {
-	bool one = t->nr == SYS_tgkill || t->nr == SYS_tkill || t->nr == SYS_rt_tgsigqueueinfo;
-	int sig = (int)t->a[t->nr == SYS_tgkill || t->nr == SYS_rt_tgsigqueueinfo ? 2 : 1];
+	int sig = signal_of(t);
 	if (result != 0 || sig < 1 || sig > 64)
 		return V_DONE;
-	if (one) {
+	if (to_thread(t)) {
 		uint32_t tid = (uint32_t)t->a[t->nr == SYS_tkill ? 0 : 1];
 		for (struct thread *o = threads; o; o = o->next)
 			if (o->vtid == tid) {
@@ -221,6 +242,9 @@ static int killed(struct thread *t, long result)
 
 static int do_kill(struct thread *t)
 {
+	/* Who kills itself does not come back to hear of it. */
+	if (killed_at_once(t))
+		t->p->exiting = true;
 	t->after = killed;
 	return V_AFTER;
 }
