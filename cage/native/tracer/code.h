@@ -41,15 +41,20 @@ bool is_place(const uint8_t *code, size_t n, size_t at);     /* the bytes at `at
 /* find_places looks through code and adds what it finds, as offsets from its start plus base. */
 void find_places(const uint8_t *code, size_t n, uint64_t base, struct places *to);
 
-/* find_in_file looks through the executable segments of an ELF file of n bytes; false if it is none. Offsets are those
- * of the file. */
-bool find_in_file(const uint8_t *file, size_t n, struct places *to);
+/* What an ELF file holds; offsets are those of the file. */
+#define SEGMENTS 8
+struct file_places {
+	struct places places;
+	unsigned segments; /* executable ones that were looked through */
+	struct { uint64_t offset, length; } segment[SEGMENTS];
+};
 
-/* executable gives the i-th executable segment of an ELF file; false: there are no more. */
-bool executable(const uint8_t *file, size_t n, int i, uint64_t *offset, uint64_t *length);
+/* find_in_file looks through the executable segments of the n bytes of an ELF file; false if it is none. */
+bool find_in_file(const uint8_t *file, size_t n, struct file_places *to);
 
-/* --- placecache.c: places by file, in memory for the run and in TJ_CACHE for the next */
-const struct places *places_of(int fd, const struct stat *st); /* NULL: not an ELF file, or it can't be read */
+/* --- placecache.c: places by file, in memory for the run and in TJ_CACHE for the next. NULL: not an ELF file, or too
+ * large. What it gives stays until the next call. */
+const struct file_places *places_of(int fd, const struct stat *st);
 
 /* --- maps.c: address spaces */
 struct mapping {

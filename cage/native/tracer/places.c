@@ -133,17 +133,6 @@ static const Elf64_Phdr *executable_segment(const struct file *f, int i)
 	return NULL;
 }
 
-bool executable(const uint8_t *file, size_t n, int i, uint64_t *offset, uint64_t *length)
-{
-	struct file f;
-	const Elf64_Phdr *s = open_elf(&f, file, n) ? executable_segment(&f, i) : NULL;
-	if (s) {
-		*offset = s->p_offset;
-		*length = s->p_filesz;
-	}
-	return s != NULL;
-}
-
 static uint64_t address_of(const struct file *f, uint64_t offset)
 {
 	for (unsigned i = 0; i < f->phnum; i++)
@@ -249,19 +238,22 @@ static bool confirmed(const struct file *f, const Elf64_Phdr *s, uint64_t offset
 	return most(code, n, at);
 }
 
-bool find_in_file(const uint8_t *file, size_t n, struct places *to)
+bool find_in_file(const uint8_t *file, size_t n, struct file_places *to)
 {
 	struct file f;
 	struct places maybe = {0};
 	const Elf64_Phdr *s;
 	if (!open_elf(&f, file, n))
 		return false;
-	for (int i = 0; (s = executable_segment(&f, i)); i++) {
+	to->places.n = 0;
+	for (to->segments = 0; to->segments < SEGMENTS && (s = executable_segment(&f, (int)to->segments)); to->segments++) {
+		to->segment[to->segments].offset = s->p_offset;
+		to->segment[to->segments].length = s->p_filesz;
 		maybe.n = 0;
 		candidates(f.b + s->p_offset, s->p_filesz, s->p_offset, &maybe);
 		for (size_t k = 0; k < maybe.n; k++)
 			if (confirmed(&f, s, maybe.p[k].at))
-				add_place(to, maybe.p[k].at, maybe.p[k].was);
+				add_place(&to->places, maybe.p[k].at, maybe.p[k].was);
 	}
 	free(maybe.p);
 	return true;
