@@ -6,16 +6,17 @@ import (
 	"testing"
 )
 
-// runTracerTest compiles a program of tracer/testdata, which checks a part of the tracer by itself, and runs it.
-func runTracerTest(t *testing.T, name string) {
+// runTracerTest compiles a program of tracer/testdata, which checks a part of the tracer by itself, with the sources that
+// it needs, and runs it.
+func runTracerTest(t *testing.T, name string, sources ...string) {
 	t.Helper()
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
 		t.Skip("no gcc here to compile a part of the tracer with")
 	}
 	program := filepath.Join(t.TempDir(), name)
-	cmd := exec.Command(gcc, "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, "tracer/testdata/"+name+".c")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	args := []string{"-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, "tracer/testdata/" + name + ".c"}
+	if out, err := exec.Command(gcc, append(args, sources...)...).CombinedOutput(); err != nil {
 		t.Fatalf("compile tracer/testdata/%s.c: %v\n%s", name, err, out)
 	}
 	if out, err := exec.Command(program).CombinedOutput(); err != nil {
