@@ -21,7 +21,7 @@ struct key {
 };
 
 /* A parked thread keeps its key in futex_key and futex_addr, and of its own: */
-enum { DEV, ORDER /* of arrival */, WORD /* its address for the waiter */, PI /* it waits for a lock with an owner */ };
+enum { DEV, ORDER /* of arrival */, WORD /* its address for the waiter */, PI /* it waits for a lock with an owner */, MARKED };
 
 long key_of(struct thread *t, uint64_t addr, bool private, struct key *k);     /* 0, -EINVAL or -EFAULT */
 struct thread *first_waiter(const struct key *k, uint32_t bits);               /* who has waited longest of those that bits mean */

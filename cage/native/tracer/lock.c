@@ -66,13 +66,13 @@ int unlock(struct thread *t, bool private)
 {
 	struct key k;
 	uint32_t word, none = 0;
-	long r = key_of(t, t->a[0], private, &k);
-	if (r < 0)
-		return give(t, r);
 	if (!peek(t, t->a[0], &word, sizeof word))
 		return give(t, -EFAULT);
 	if ((word & FUTEX_TID_MASK) != t->vtid)
 		return give(t, -EPERM);
+	long r = key_of(t, t->a[0], private, &k);
+	if (r < 0)
+		return give(t, r);
 	struct thread *first = first_waiter(&k, ANY);
 	if (first && !first->keep[PI])
 		return give(t, -EINVAL);
@@ -151,16 +151,20 @@ void futex_exit(struct thread *t)
 }
 
 /* A process's memory has gone, and with it the lists of its locks. The kernel has marked those that others can see; who
- * waits for one finds the mark in its own memory. */
+ * waits for one finds the mark in its own memory. One for each lock is woken. */
 void futex_gone(void)
 {
 	uint32_t word;
 	for (struct thread *o = threads; o; o = o->next) {
+		if (o->state != FUTEX)
+			continue;
 		struct key k = {o->futex_key, o->futex_addr, o->keep[DEV]};
-		if (o->state == FUTEX && !o->keep[PI] && o->keep[DEV] >= FIRST_DEV && o == first_waiter(&k, ANY) &&
-		    peek(o, o->keep[WORD], &word, sizeof word) && (word & (FUTEX_OWNER_DIED | FUTEX_TID_MASK)) == FUTEX_OWNER_DIED)
-			release(o);
+		o->keep[MARKED] = !o->keep[PI] && o->keep[DEV] >= FIRST_DEV && o == first_waiter(&k, ANY) &&
+				  peek(o, o->keep[WORD], &word, sizeof word) && (word & (FUTEX_OWNER_DIED | FUTEX_TID_MASK)) == FUTEX_OWNER_DIED;
 	}
+	for (struct thread *o = threads; o; o = o->next)
+		if (o->state == FUTEX && o->keep[MARKED])
+			release(o);
 	end_owned(NULL);
 }
 
