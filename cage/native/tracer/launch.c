@@ -151,6 +151,8 @@ static const char *found(const char *name, char **envp)
 	return NULL;
 }
 
+static const char working_directory[] = "the working directory";
+
 static void become_program(int go)
 {
 	char c, **argv = calloc(job->argc + 1, sizeof *argv), **envp = calloc(job->envc + 1, sizeof *envp);
@@ -172,7 +174,7 @@ static void become_program(int go)
 		fail("start a session");
 	umask(022);
 	if (chdir(job_string(0)) < 0)
-		fail("enter the working directory");
+		fail(working_directory);
 	int out = fcntl(report, F_DUPFD_CLOEXEC, 64), wait = fcntl(go, F_DUPFD_CLOEXEC, 64);
 	if (out < 0 || wait < 0 || dup2(TJ_STDIN, 0) < 0 || dup2(TJ_STDOUT, 1) < 0 || dup2(TJ_STDERR, 2) < 0)
 		fail("set the standard streams");
@@ -233,8 +235,8 @@ static unsigned long namespaces(void)
 	       (job->flags & TJ_SKIP_IPC ? 0 : CLONE_NEWIPC) | (job->flags & TJ_SKIP_UTS ? 0 : CLONE_NEWUTS);
 }
 
-/* enter moves this process into the cage's namespaces and root. */
-static void enter(const char *stage)
+/* enter moves this process into the cage's namespaces and root, and gives a descriptor of its /out or -1. */
+static int enter(const char *stage)
 {
 	bool root = geteuid() == 0;
 	unsigned uid = geteuid(), gid = getegid();
@@ -286,7 +288,7 @@ static void enter(const char *stage)
 	if (ns >= 0)
 		close(ns);
 	make_proc_and_dev();
-	give_out(out);
+	return out;
 }
 
 struct thread *launch(const char *stage)
@@ -305,7 +307,7 @@ struct thread *launch(const char *stage)
 		if (sched_setaffinity(0, sizeof one, &one) < 0)
 			trouble("pin the cage to its processor");
 	}
-	enter(stage);
+	int out = enter(stage);
 	if (pipe2(go, O_CLOEXEC) < 0 || pipe2(back, O_CLOEXEC) < 0)
 		trouble("make a pipe");
 	init_pid = fork();
@@ -326,6 +328,7 @@ struct thread *launch(const char *stage)
 			     PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEVFORKDONE;
 	if (ptrace(PTRACE_SEIZE, pid, 0, options) < 0)
 		trouble("trace the program");
+	give_out(out); /* now the node finds our children, and can wait for their end should we be killed */
 	if (write(go[1], "", 1) != 1)
 		trouble("start the program");
 	close(go[1]);
@@ -334,6 +337,8 @@ struct thread *launch(const char *stage)
 		;
 	if (!WIFSTOPPED(status) || status >> 8 != (SIGTRAP | PTRACE_EVENT_SECCOMP << 8)) {
 		if (read(back[0], &f, sizeof f) == (ssize_t)sizeof f) {
+			if (!strcmp(f.what, working_directory))
+				bad_job(f.what, f.error);
 			if (!strcmp(f.what, "program"))
 				bad_job(f.error == ENOENT ? "no such program in the folders of PATH" : "the program is not executable", f.error);
 			errno = f.error;
