@@ -20,7 +20,8 @@ const (
 )
 
 // Recording is what a run leaves for those who want to check it or to see where another one went a different way: the
-// file w.cbor. All but Start and Hints is the same on every machine.
+// file w.cbor. Of a strict run, all but Start and Hints is the same on every machine, and the witness in Result covers it
+// but for Totals, which only those know who run it again.
 type Recording struct {
 	_           struct{} `cbor:",toarray"`
 	Version     uint32   // RecordingVersion
