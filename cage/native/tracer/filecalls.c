@@ -87,7 +87,7 @@ const struct call file_calls[] = {
 	ERRNO(setxattr, ENOTSUP), ERRNO(lsetxattr, ENOTSUP), ERRNO(fsetxattr, ENOTSUP), ERRNO(getxattr, ENOTSUP), ERRNO(lgetxattr, ENOTSUP),
 	ERRNO(fgetxattr, ENOTSUP), ERRNO(listxattr, ENOTSUP), ERRNO(llistxattr, ENOTSUP), ERRNO(flistxattr, ENOTSUP),
 	ERRNO(removexattr, ENOTSUP), ERRNO(lremovexattr, ENOTSUP), ERRNO(fremovexattr, ENOTSUP),
-	ERRNO(copy_file_range, ENOSYS), ERRNO(sendfile, EINVAL), ERRNO(splice, EINVAL), ERRNO(tee, EINVAL), ERRNO(vmsplice, EINVAL),
+	ERRNO(copy_file_range, EXDEV), ERRNO(splice, EINVAL), ERRNO(tee, EINVAL), ERRNO(vmsplice, EINVAL),
 	ERRNO(inotify_init, ENOSYS), ERRNO(inotify_init1, ENOSYS), ERRNO(inotify_add_watch, ENOSYS), ERRNO(inotify_rm_watch, ENOSYS),
 	ERRNO(fanotify_init, ENOSYS), ERRNO(fanotify_mark, ENOSYS), ERRNO(name_to_handle_at, EOPNOTSUPP), ERRNO(open_by_handle_at, EPERM),
 	ERRNO(quotactl, ENOSYS), ERRNO(lookup_dcookie, ENOSYS), ERRNO(chroot, EPERM), {451 /* cachestat */, C_ERRNO, NULL, ENOSYS},
