@@ -351,6 +351,15 @@ static void waiting(void)
 	futex(&pool[1], words, W, 0, 0, NULL, 0);
 	futex(&pool[2], words + 1, W, 0, 0, NULL, 0);
 	check(futex(&pool[0], words, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, 1, words + 1, FUTEX_OP(FUTEX_OP_SET, 3, FUTEX_OP_CMP_EQ, 0)) == 2 && woken(&pool[0]) == 12 && words[1] == 3, "wake op woke %ld%.0ld%.0ld", woken(&pool[0]), 0, 0);
+	for (int compare = FUTEX_OP_CMP_EQ; compare <= FUTEX_OP_CMP_GE; compare++)
+		for (int old = -3; old <= -1; old++) {
+			const bool holds[] = {old == -2, old != -2, old < -2, old <= -2, old > -2, old >= -2};
+			words[1] = (uint32_t)old;
+			futex(&pool[2], words + 1, W, words[1], 0, NULL, 0);
+			long r = futex(&pool[0], words, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, 1, words + 1, FUTEX_OP(FUTEX_OP_ADD, 0, (uint32_t)compare, -2u));
+			check(r == holds[compare], "comparison %ld of %ld with -2 woke %ld", compare, old, r);
+			come_back(&pool[2]);
+		}
 
 	/* Times: relative, and absolute by either clock. */
 	struct timespec ts = {2, 0};
