@@ -22,7 +22,7 @@ func (s *Spec) Environ() []string {
 			own[name] = true
 		}
 		for _, v := range append(FixedEnviron(s.CPUClass), ordinaryEnv...) {
-			if name, _, _ := strings.Cut(v, "="); !own[name] {
+			if name, _, _ := strings.Cut(v, "="); !own[name] && name != "LANG" {
 				env = append(env, v)
 			}
 		}
@@ -32,8 +32,10 @@ func (s *Spec) Environ() []string {
 	return env
 }
 
+// Texts are UTF-8, by LC_CTYPE alone: LANG would have each program of glibc open a dozen files of locales as it starts.
 var ordinaryEnv = []string{
 	"HOME=/root",
+	"LC_CTYPE=C.UTF-8",
 	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	"USER=root",
 }

@@ -279,7 +279,7 @@ static int do_exit(struct thread *t)
 		/* The kernel reports a first thread only when the others are gone. Its word was cleared just now. */
 		inject(t, SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
 		stand_at_entry(t);
-		uint64_t code = t->a[0];
+		uint64_t code = (t->a[0] & 0xff) << 8; /* as a wait status */
 		event(t, TJ_EXIT, &code, sizeof code);
 		t->state = DEAD;
 		running = NULL;
@@ -358,7 +358,7 @@ void ended(struct thread *t, int status, const struct rusage *used)
 		return;
 	}
 	if (t->leaving) {
-		uint64_t code = (uint64_t)WEXITSTATUS(status);
+		uint64_t code = (uint64_t)(uint32_t)status;
 		event(t, TJ_EXIT, &code, sizeof code);
 	} else if (!p->exiting && running && running->p != p) {
 		p->exiting = true; /* killed with its process, whose report follows */

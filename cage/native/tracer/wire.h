@@ -99,7 +99,7 @@ enum tj_event_kind {
 	TJ_RANDOM = 4,  /* bytes asked for, purpose */
 	TJ_CLONE = 5,   /* flags, tid of the child */
 	TJ_SIGNAL = 6,  /* number, delivered to tid */
-	TJ_EXIT = 7,    /* wait status of the thread's process, or the thread's exit code */
+	TJ_EXIT = 7,    /* wait status of the process, or the thread, that ended */
 	TJ_LIMIT = 8,   /* enum tj_reason */
 	TJ_REFUSED = 9, /* number of a call that the cage does not know and answered with ENOSYS */
 	TJ_CHANGE = 10, /* call number, result, path \0 [path]: mkdir, unlink, rename, link, symlink, chmod, truncate, utimens */
