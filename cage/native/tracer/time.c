@@ -1,6 +1,7 @@
 /* time.c: the virtual clock. It stands still but for what a trapped call costs, what a read of it adds, and the jump to
  * the next deadline when all wait. */
 #include "clock.h"
+#include "core.h"
 
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -22,6 +23,11 @@ uint64_t vtick(uint64_t ns)
 		finish_killed(TJ_KILLED_TIME);
 	}
 	passed += ns;
+	/* While all wait nobody runs, and nobody uses the time. In relaxed mode it is not known who does. */
+	if (running && !(job->flags & TJ_RELAXED)) {
+		running->used_ns += ns;
+		running->p->used_ns += ns;
+	}
 	return vnow();
 }
 
@@ -58,33 +64,52 @@ static struct process *process_by(struct thread *t, uint32_t pid)
 	return NULL;
 }
 
+uint64_t clock_now(const struct clock *c)
+{
+	if (c->of && job->flags & TJ_RELAXED)
+		return vnow() - c->of->started_ns;
+	for (struct thread *o = threads; o && c->vtid; o = o->next)
+		if (o->p == c->of && o->vtid == c->vtid)
+			return o->used_ns;
+	if (c->vtid)
+		return 0; /* of a thread that has ended; nothing runs by it any more */
+	return c->of ? c->of->used_ns : vnow() - (uint64_t)c->zero;
+}
+
+/* of_processor makes c the processor time of p, or of one thread of it. What a sleep by it means is left to the virtual
+ * clock: it lasts as if somebody worked all the time. */
+static int of_processor(struct clock *c, struct process *p, uint32_t vtid)
+{
+	c->of = p;
+	c->vtid = vtid;
+	c->zero = (int64_t)(vnow() - clock_now(c));
+	return 0;
+}
+
 /* Ids below 0 name the processor time of a process or thread: ~pid in the upper bits, a bit for threads, and which
- * time: user and system, user, or scheduled. Which 3 would be a clock behind a descriptor; there is none. Threads are
- * as old as their process: only one runs at a time, and nothing else is known of how long. */
+ * time: user and system, user, or scheduled. Which 3 would be a clock behind a descriptor; there is none. */
 static int processor_clock(struct thread *t, int id, struct clock *c)
 {
 	uint32_t pid = ~(uint32_t)(id >> 3);
-	struct process *p = NULL;
 	if ((id & 3) == 3)
 		return -EINVAL;
-	if (!(id & 4))
-		p = process_by(t, pid);
-	else if (pid == 0 || pid == t->vtid) {
-		p = t->p;
+	if (!(id & 4)) {
+		struct process *p = process_by(t, pid);
+		return p ? of_processor(c, p, 0) : -EINVAL;
+	}
+	if (pid == 0 || pid == t->vtid) {
 		c->no_sleep = -EINVAL; /* it would never wake */
-	} else
-		for (struct thread *o = threads; o; o = o->next)
-			if (o->vtid == pid && o->p == t->p && o->state != DEAD)
-				p = o->p;
-	if (!p)
-		return -EINVAL;
-	c->zero = (int64_t)p->started_ns;
-	return 0;
+		return of_processor(c, t->p, t->vtid);
+	}
+	for (struct thread *o = threads; o; o = o->next)
+		if (o->vtid == pid && o->p == t->p && o->state != DEAD)
+			return of_processor(c, o->p, pid);
+	return -EINVAL;
 }
 
 int clock_of(struct thread *t, int id, struct clock *c)
 {
-	*c = (struct clock){0, 1, 0, 0};
+	*c = (struct clock){.step = 1};
 	if (id < 0)
 		return processor_clock(t, id, c);
 	switch (id) {
@@ -115,10 +140,9 @@ int clock_of(struct thread *t, int id, struct clock *c)
 		return 0;
 	case CLOCK_THREAD_CPUTIME_ID:
 		c->no_sleep = -EOPNOTSUPP;
-		/* fall through */
+		return of_processor(c, t->p, t->vtid);
 	case CLOCK_PROCESS_CPUTIME_ID:
-		c->zero = (int64_t)t->p->started_ns;
-		return 0;
+		return of_processor(c, t->p, 0);
 	}
 	return -EINVAL;
 }
@@ -161,7 +185,8 @@ static int do_clock_gettime(struct thread *t)
 	long r = clock_of(t, (int)t->a[0], &c);
 	if (r < 0)
 		return give(t, r);
-	uint64_t shows = vtick(READ_NS) - (uint64_t)c.zero;
+	vtick(READ_NS);
+	uint64_t shows = clock_now(&c);
 	struct timespec ts = timespec_of(shows - shows % c.step);
 	return give_read(t, poke(t, t->a[1], &ts, sizeof ts) ? 0 : -EFAULT);
 }

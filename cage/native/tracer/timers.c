@@ -1,6 +1,6 @@
 /* timers.c: alarms, interval timers and POSIX timers. All run by virtual time; the scheduler asks for the next end, and
- * has the signals sent when the clock has reached it. A process's own processor time is virtual time too, so the kinds
- * that count it differ from the others only in their signal. In relaxed mode, where the clock does not move while all
+ * has the signals sent when the clock has reached it. Those by processor time end only while somebody works, so that
+ * nobody waits for one. In relaxed mode, where the clock does not move while all
  * wait, they are the kernel's, and what is virtual is only the clock that an absolute time is given by. */
 #include "clock.h"
 #include "core.h"
@@ -20,11 +20,11 @@
 struct timer {
 	struct process *p;
 	int id;            /* POSIX: 0 and up; else -1 - ITIMER_REAL, ITIMER_VIRTUAL or ITIMER_PROF */
-	int64_t zero;      /* of its clock */
+	struct clock by;   /* of processor time, or the virtual clock */
 	int notify, sig;   /* SIGEV_SIGNAL for the three */
 	uint32_t vtid;     /* SIGEV_THREAD_ID */
 	uint64_t value;    /* what comes with the signal */
-	uint64_t end, interval; /* end 0: stands still */
+	uint64_t end, interval; /* virtual ns, or as `by` shows them; end 0: stands still */
 	uint64_t overrun;  /* ends since the last signal that found it still pending */
 	bool sent;
 	struct timer *next;
@@ -32,25 +32,40 @@ struct timer {
 
 static struct timer *timers; /* in the order of their making */
 static unsigned posix_timers;
-static uint64_t earliest;    /* end of the next one; 0: none runs */
+static uint64_t earliest;    /* end of the next one by the virtual clock; 0: none runs */
+static unsigned by_processor; /* how many run by processor time */
 
 static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
-uint64_t next_timer(void) { return earliest; }
+static uint64_t now_of(const struct timer *m) { return m->by.of ? clock_now(&m->by) : vnow(); }
 
-static struct timer *soonest(void)
+/* ended_first gives the timer that has ended first: of those by processor time, then of the others. */
+static struct timer *ended_first(void)
 {
 	struct timer *first = NULL;
+	for (struct timer *m = timers; m && by_processor; m = m->next)
+		if (m->by.of && m->end && m->end <= now_of(m))
+			return m;
 	for (struct timer *m = timers; m; m = m->next)
-		if (m->end && (!first || m->end < first->end))
+		if (!m->by.of && m->end && m->end <= vnow() && (!first || m->end < first->end))
 			first = m;
 	return first;
 }
 
 static void note_earliest(void)
 {
-	struct timer *first = soonest();
-	earliest = first ? first->end : 0;
+	earliest = by_processor = 0;
+	for (struct timer *m = timers; m; m = m->next) {
+		if (m->by.of)
+			by_processor += m->end != 0;
+		else if (m->end && (!earliest || m->end < earliest))
+			earliest = m->end;
+	}
+}
+
+uint64_t next_timer(void)
+{
+	return by_processor && ended_first() ? vnow() : earliest;
 }
 
 static struct timer *timer_of(struct process *p, int id)
@@ -92,13 +107,22 @@ static void drop_timers(struct process *p, int first, int last)
 }
 
 void timers_exec(struct process *p) { drop_timers(p, 0, INT_MAX); }
-void timers_exit(struct process *p) { drop_timers(p, INT_MIN, INT_MAX); }
+
+void timers_exit(struct process *p)
+{
+	drop_timers(p, INT_MIN, INT_MAX);
+	/* Another's by the time of this process stands for ever: as by that of a thread which is no more. */
+	for (struct timer *m = timers; m; m = m->next)
+		if (m->by.of == p)
+			m->by = (struct clock){.of = m->p, .vtid = UINT32_MAX};
+}
 
 static uint64_t left(const struct timer *m)
 {
 	if (!m || !m->end)
 		return 0;
-	return m->end > vnow() ? m->end - vnow() : 1; /* it has ended, and its signal is on the way */
+	uint64_t now = now_of(m);
+	return m->end > now ? m->end - now : 1; /* it has ended, and its signal is on the way */
 }
 
 /* still_pending says whether the signal of a timer's last end waits to be taken; then another would say nothing new, and
@@ -118,8 +142,8 @@ static void fire(struct timer *m)
 	struct thread *to = NULL;
 	if (m->interval) {
 		uint64_t step = m->interval < FINEST_NS ? FINEST_NS : m->interval;
-		missed = (vnow() - m->end) / step;
-		uint64_t on = (missed + 1) * step; /* below vnow() + step, and neither is above INT64_MAX */
+		missed = (now_of(m) - m->end) / step;
+		uint64_t on = (missed + 1) * step; /* at most a step past now, and neither is above INT64_MAX */
 		m->end = on > INT64_MAX - m->end ? INT64_MAX : m->end + on;
 	} else
 		m->end = 0;
@@ -147,9 +171,9 @@ static void fire(struct timer *m)
 
 void fire_timers(void)
 {
-	/* Each that ends is then in the future or stands still, so this ends. */
-	while (earliest && earliest <= vnow())
-		fire(soonest());
+	/* Each that has ended then ends in the future or stands still, so this comes to an end. */
+	for (struct timer *m; (m = ended_first());)
+		fire(m);
 }
 
 /* --- alarm and interval timers */
@@ -168,7 +192,8 @@ static void set_itimer(struct process *p, int which, uint64_t value, uint64_t in
 		m = new_timer(p, -1 - which);
 	m->sig = sigs[which];
 	m->interval = interval;
-	m->end = clock_soon(value);
+	m->by.of = which == ITIMER_REAL ? NULL : p;
+	m->end = clock_when((int64_t)now_of(m), value);
 	note_earliest();
 }
 
@@ -255,7 +280,7 @@ static int made(struct thread *t, long result)
 {
 	int id;
 	if (result == 0 && peek(t, t->a[2], &id, sizeof id) && id >= 0 && !timer_of(t->p, id))
-		new_timer(t->p, id)->zero = (int64_t)t->keep[0];
+		new_timer(t->p, id)->by.zero = (int64_t)t->keep[0];
 	return V_DONE;
 }
 
@@ -286,7 +311,7 @@ int do_timer_create(struct thread *t)
 	if (r < 0)
 		return give(t, r);
 	struct timer *m = new_timer(t->p, id);
-	m->zero = c.zero;
+	m->by = c;
 	m->notify = e.sigev_notify;
 	m->sig = e.sigev_signo;
 	m->vtid = e.sigev_notify == SIGEV_THREAD_ID ? (uint32_t)e._sigev_un._tid : 0;
@@ -303,7 +328,7 @@ static struct timer *posix_timer(struct thread *t)
 static struct itimerspec state_of(const struct timer *m)
 {
 	uint64_t rest = left(m);
-	if (m->notify == SIGEV_NONE && m->end && m->end <= vnow())
+	if (m->notify == SIGEV_NONE && m->end && m->end <= now_of(m))
 		rest = 0;
 	return (struct itimerspec){timespec_of(m->interval), timespec_of(rest)};
 }
@@ -334,7 +359,7 @@ static int settime_relaxed(struct thread *t, const struct timer *m)
 	uint64_t value;
 	if (!(t->a[1] & TIMER_ABSTIME) || !m || !peek(t, t->a[2], &want, sizeof want) || span_of(want.it_value.tv_sec, want.it_value.tv_nsec, &value) < 0 || !value)
 		return V_PASS;
-	uint64_t end = clock_when(m->zero, value), at = scratch(t, sizeof want);
+	uint64_t end = clock_when(m->by.zero, value), at = scratch(t, sizeof want);
 	want.it_value = timespec_of(end > vnow() ? end - vnow() : 1);
 	if (!poke(t, at, &want, sizeof want))
 		return give(t, -EFAULT);
@@ -358,7 +383,8 @@ int do_timer_settime(struct thread *t)
 	if (!m || span_of(want.it_value.tv_sec, want.it_value.tv_nsec, &value) < 0 || span_of(want.it_interval.tv_sec, want.it_interval.tv_nsec, &interval) < 0)
 		return give(t, -EINVAL);
 	was = state_of(m);
-	m->end = !value ? 0 : t->a[1] & TIMER_ABSTIME ? clock_when(m->zero, value) : clock_soon(value);
+	int64_t from = !(t->a[1] & TIMER_ABSTIME) ? (int64_t)now_of(m) : m->by.of ? 0 : m->by.zero;
+	m->end = value ? clock_when(from, value) : 0;
 	m->interval = value ? interval : 0;
 	m->overrun = 0;
 	note_earliest();

@@ -46,6 +46,7 @@ struct process {
 	char *env; size_t env_len;
 	char comm[16];
 	uint64_t started_ns; /* virtual */
+	uint64_t used_ns;   /* virtual time that passed while it ran; owned by time.c */
 	struct sigact { uint64_t handler, flags; } sig[65];
 	uint32_t pgid, sid; /* as the program sees them */
 	struct thread *vforker; /* waits in the kernel for this process's exec or end */
@@ -77,6 +78,7 @@ struct thread {
 	enum { NO_RESTART /* -EINTR always */, RESTART /* made again after a handler with SA_RESTART */ } restart; /* of the wait it is parked for; the loop sets RESTART before each handler */
 	uint64_t futex_addr, futex_key; uint32_t futex_bits;
 	uint64_t clear_tid; /* CLONE_CHILD_CLEARTID */
+	uint64_t used_ns;   /* as its process's */
 	uint64_t keep[8];   /* a handler's own, from its entry to its after */
 	struct thread *next; /* run queue, FIFO */
 	struct thread *same; /* another in the same bucket of tids */

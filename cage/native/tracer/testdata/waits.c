@@ -26,6 +26,7 @@ const struct tj_job *job = &run_of;
 int host_proc;
 struct thread *threads;
 struct process *processes;
+struct thread *running;
 
 static int wrong;
 static void check(bool ok, const char *format, long a, long b, long c)
@@ -76,7 +77,7 @@ void send_signal(struct process *p, struct thread *to, int sig, int code, int ti
 }
 uint64_t pending_signals(struct thread *t) { (void)t; return pending; }
 
-static struct process one = {.vpid = 2, .mm = 1, .started_ns = EPOCH}, two = {.vpid = 9, .mm = 2, .started_ns = EPOCH + 5 * SECOND};
+static struct process one = {.vpid = 2, .mm = 1, .started_ns = EPOCH}, two = {.vpid = 9, .mm = 2, .started_ns = EPOCH, .used_ns = 2 * SECOND};
 static struct thread pool[8];
 
 static const struct call *call_in(const struct call *c, long nr)
@@ -140,10 +141,16 @@ static void clocks(void)
 	int64_t real = read_clock(CLOCK_REALTIME), mono = read_clock(CLOCK_MONOTONIC), coarse = read_clock(CLOCK_MONOTONIC_COARSE), cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID);
 	check(real >= (int64_t)EPOCH && mono - (real - (int64_t)EPOCH) == (int64_t)SECOND + 1000, "monotonic %ld at %ld%.0ld", mono, real, 0);
 	check(coarse <= mono + 1000 && coarse > mono - 4000000 && coarse % 4000000 == 0, "coarse %ld at %ld%.0ld", coarse, mono, 0);
-	check(cpu > 0 && cpu < (int64_t)SECOND, "processor time %ld%.0ld%.0ld", cpu, 0, 0);
+	check(cpu == (int64_t)(vnow() - EPOCH), "processor time %ld%.0ld%.0ld", cpu, 0, 0);
+	running = NULL; /* all wait */
 	vtick(7 * SECOND);
+	running = &pool[1];
+	vtick(SECOND);
+	running = &pool[0];
+	int64_t own = read_clock(CLOCK_THREAD_CPUTIME_ID), all = read_clock(CLOCK_PROCESS_CPUTIME_ID), another = read_clock((int)(~pool[1].vtid << 3 | 6));
+	check(own == cpu + 1000 && all == cpu + 2000 + (int64_t)SECOND && another == (int64_t)SECOND, "processor time of threads: %ld %ld %ld", own, all, another);
 	int64_t other = read_clock((int)(~two.vpid << 3 | 2));
-	check(other > 2 * (int64_t)SECOND && other < 3 * (int64_t)SECOND, "another's processor time %ld%.0ld%.0ld", other, 0, 0);
+	check(other == 2 * (int64_t)SECOND, "another's processor time %ld%.0ld%.0ld", other, 0, 0);
 	int64_t tid = 0;
 	check(ask(&pool[0], SYS_time, (uint64_t)&tid, 0, 0, 0, 0, 0) == tid && tid == (int64_t)(vnow() / SECOND), "time %ld%.0ld%.0ld", tid, 0, 0);
 
@@ -195,7 +202,14 @@ static void timers(void)
 
 	struct itimerval iv = {{0, 20000}, {0, 50000}}, was = {{1, 1}, {1, 1}};
 	check(ask(t, SYS_setitimer, ITIMER_PROF, (uint64_t)&iv, (uint64_t)&was, 0, 0, 0) == 0 && !was.it_value.tv_sec && !was.it_interval.tv_sec, "setitimer%.0ld%.0ld%.0ld", 0, 0, 0);
+	running = NULL;
+	vtick(SECOND);
+	fire_timers();
+	check(sends == 1 && next_timer() == 0, "a timer by processor time ended while all waited%.0ld%.0ld%.0ld", 0, 0, 0);
+	running = &pool[1];
 	vtick(115000000); /* ends at 50, 70, 90 and 110 ms: one signal */
+	running = &pool[0];
+	check(next_timer() == vnow(), "a timer by processor time does not end%.0ld%.0ld%.0ld", 0, 0, 0);
 	fire_timers();
 	check(sends == 2 && sent.sig == SIGPROF, "%ld signals%.0ld%.0ld", sends, 0, 0);
 	check(ask(t, SYS_getitimer, ITIMER_PROF, (uint64_t)&was, 0, 0, 0, 0) == 0 && was.it_value.tv_usec == 15000 && was.it_interval.tv_usec == 20000, "left %ld us%.0ld%.0ld", was.it_value.tv_usec, 0, 0);
@@ -254,6 +268,14 @@ static void timers(void)
 	while (made < 5000 && ask(t, SYS_timer_create, CLOCK_MONOTONIC, 0, (uint64_t)&id, 0, 0, 0) == 0)
 		made++;
 	check(made == 1024, "%ld timers%.0ld%.0ld", made, 0, 0);
+	timers_exit(&one);
+	/* A timer by the time of another process, which ends. */
+	v = (struct itimerspec){{0, 0}, {1, 0}};
+	check(ask(t, SYS_timer_create, (uint64_t)(int)(~two.vpid << 3 | 2), 0, (uint64_t)&id, 0, 0, 0) == 0 && ask(t, SYS_timer_settime, 0, 0, (uint64_t)&v, 0, 0, 0) == 0, "a timer by another's time%.0ld%.0ld%.0ld", 0, 0, 0);
+	two.used_ns += SECOND;
+	check(next_timer() == vnow(), "another's time does not end a timer%.0ld%.0ld%.0ld", 0, 0, 0);
+	timers_exit(&two);
+	check(next_timer() == 0 && ask(t, SYS_timer_settime, 0, 0, (uint64_t)&v, 0, 0, 0) == 0 && next_timer() == 0, "the time of a process that has ended goes on%.0ld%.0ld%.0ld", 0, 0, 0);
 	timers_exit(&one);
 }
 
@@ -462,6 +484,7 @@ int main(void)
 	if (host_proc < 0)
 		trouble("open /proc");
 	processes = &one;
+	running = &pool[0];
 	one.next = &two;
 	for (int i = 7; i >= 0; i--) {
 		pool[i].tid = getpid();
