@@ -173,6 +173,7 @@ static int set_flags(struct thread *t)
 
 static int do_fcntl(struct thread *t)
 {
+	const struct f_owner_ex nobody = {F_OWNER_TID, 0};
 	struct file f;
 	switch ((int)t->a[1]) {
 	case F_DUPFD:
@@ -193,6 +194,8 @@ static int do_fcntl(struct thread *t)
 	switch ((int)t->a[1]) {
 	case F_GETOWN: case F_GETSIG:
 		return give(t, 0);
+	case F_GETOWN_EX:
+		return give(t, poke(t, t->a[2], &nobody, sizeof nobody) ? 0 : -EFAULT);
 	case F_SETPIPE_SZ: /* how large one may be is the host's affair */
 		return give(t, f.kind == K_PIPE ? -EPERM : -EBADF);
 	}

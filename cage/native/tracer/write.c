@@ -64,8 +64,9 @@ static bool output(struct thread *t, const struct file *f, const struct bytes *b
 static bool broken(struct thread *t)
 {
 	if (t->keep[0]) {
-		send_signal(t->p, t, SIGPIPE, SI_KERNEL, 0, 0);
+		t->state = READY; /* the wait is over: the signal does not end it */
 		answer(t, (long)t->keep[0]);
+		send_signal(t->p, t, SIGPIPE, SI_KERNEL, 0, 0);
 	}
 	return true;
 }
