@@ -1,8 +1,6 @@
 package cage
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -94,22 +92,6 @@ type Bounds struct {
 
 // Digest names the policy: that of its canonical form, under a tag.
 func (p *Policy) Digest() digest.Digest { return digest.Sum("docklock/policy/1", p.Marshal()) }
-
-// MarshalBinary is Marshal, so that a policy in a recording is its canonical text.
-func (p Policy) MarshalBinary() ([]byte, error) { return p.Marshal(), nil }
-
-// UnmarshalBinary reads what MarshalBinary wrote and no other spelling.
-func (p *Policy) UnmarshalBinary(b []byte) error {
-	q, err := ParsePolicy(b)
-	if err != nil {
-		return fmt.Errorf("policy: %w", err)
-	}
-	if !bytes.Equal(q.Marshal(), b) {
-		return errors.New("policy: its text is not in the canonical form")
-	}
-	*p = *q
-	return nil
-}
 
 // Limits are those that a spec under p gets where nobody says otherwise. A sealed policy has no defaults of its own.
 func (p *Policy) Limits() Limits {
