@@ -28,7 +28,7 @@ WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.* cage/nati
 WORKER       := build/sql-worker
 
 # Native programs, where their sources are.
-EMBEDDED := $(if $(SUPERVISOR_C),$(SUPERVISOR))
+EMBEDDED := $(if $(SUPERVISOR_C),$(SUPERVISOR)) $(if $(TRACER_C),$(TRACER))
 NATIVE   := $(EMBEDDED) $(if $(wildcard analytics/worker/build.sh),$(WORKER))
 
 .PHONY: help
@@ -75,6 +75,7 @@ lint: native ## gofmt, go vet, staticcheck, and warnings of the C compiler as er
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(if $(SUPERVISOR_C),$(CC) $(CFLAGS) -fsyntax-only $(SUPERVISOR_C))
+	$(if $(TRACER_C),$(CC) $(CFLAGS) -fsyntax-only $(TRACER_C))
 	@for f in .ci/run $$(find . -name '*.sh' -not -path './.git/*'); do bash -n "$$f"; done
 
 .PHONY: fuzz
