@@ -2,7 +2,7 @@
  *
  *   decode_harness lengths < INPUT   INPUT: u32 n, n bytes of code, then offsets (u32 each) of instructions in it.
  *                                    Writes the length of each as a byte, 0 for "none".
- *   decode_harness places FILE       The offsets in an ELF file of the instructions that would be replaced, a line each. */
+ *   decode_harness places FILE       The offsets in an ELF file of the instructions that would be replaced, a line each; status 3 if it is none. */
 #include "../code.h"
 
 #include <stdint.h>
@@ -46,6 +46,7 @@ static int lengths(void)
 			return 2;
 		putchar(decode(b + 4 + at, code_n - at, &in) ? in.length : 0);
 	}
+	free(b);
 	return 0;
 }
 
@@ -57,11 +58,13 @@ static int places(const char *name)
 	if (!f)
 		trouble(name);
 	uint8_t *b = read_all(f, &n);
-	if (!find_in_file(b, n, &found))
-		return 3;
+	fclose(f);
+	bool elf = find_in_file(b, n, &found);
 	for (size_t i = 0; i < found.places.n; i++)
 		printf("%llx %02x\n", (unsigned long long)found.places.p[i].at, found.places.p[i].was);
-	return 0;
+	free(found.places.p);
+	free(b);
+	return elf ? 0 : 3;
 }
 
 int main(int argc, char **argv)
