@@ -61,6 +61,7 @@ void signal_stop(struct thread *t, int sig);             /* at a signal's delive
 void signal_sent(struct process *p, struct thread *to, int sig); /* the kernel has taken it; who waits is woken */
 void signals_fork(struct process *child, struct process *parent);
 void signals_exec(struct process *p);
+void signals_exit(struct process *p);
 uint64_t pending_signals(struct thread *t);              /* its own and its process's */
 
 /* --- watch.c */

@@ -51,7 +51,7 @@ static int do_getrusage(struct thread *t)
 	if (who != RUSAGE_SELF && who != RUSAGE_CHILDREN && who != RUSAGE_THREAD)
 		return give(t, -EINVAL);
 	if (who != RUSAGE_CHILDREN) {
-		uint64_t ran = vnow() - t->p->started_ns;
+		uint64_t ran = who == RUSAGE_THREAD ? t->used_ns : t->p->used_ns;
 		u.ru_utime.tv_sec = (time_t)(ran / 1000000000u);
 		u.ru_utime.tv_usec = (suseconds_t)(ran % 1000000000u / 1000);
 	}
@@ -63,7 +63,7 @@ static int do_times(struct thread *t)
 {
 	struct tms b;
 	memset(&b, 0, sizeof b);
-	b.tms_utime = (clock_t)((vnow() - t->p->started_ns) / 10000000u);
+	b.tms_utime = (clock_t)(t->p->used_ns / 10000000u);
 	if (t->a[0] && !poke(t, t->a[0], &b, sizeof b))
 		return give(t, -EFAULT);
 	return give(t, (long)(up() / 10000000u) + 100);

@@ -58,7 +58,7 @@ int lock(struct thread *t, bool private, bool try, uint64_t deadline)
 	if (!poke(t, t->a[0], &word, sizeof word))
 		return give(t, -EFAULT);
 	park(t, &k, t->a[0], ANY, deadline, true);
-	t->restart = RESTART;
+	t->restart = ALWAYS;
 	return V_BLOCK;
 }
 

@@ -331,6 +331,8 @@ static void process_ended(struct process *p, int status, const struct rusage *us
 		account(p, used);
 	fd_exit(p);
 	timers_exit(p);
+	signals_exit(p);
+	futex_gone();
 	patch_free(p);
 	await_vforker(p);
 	if (p == processes)

@@ -47,17 +47,44 @@ static bool ends(const struct process *p, int sig)
 
 /* --- what the tracer itself has sent, until it is delivered */
 #define SENT 256
-static struct sent { pid_t pid; int sig, code, timer; uint64_t value; } sent[SENT];
+static struct sent { pid_t pid; int sig, code; } sent[SENT];
+
+void signals_exit(struct process *p)
+{
+	for (int i = 0; i < SENT; i++)
+		if (sent[i].pid == p->pid)
+			sent[i].sig = 0;
+}
 
 void send_signal(struct process *p, struct thread *to, int sig, int code, int timer_id, uint64_t value)
 {
 	if (p->zombie || p->exiting)
 		return;
-	for (int i = 0; i < SENT; i++)
-		if (!sent[i].sig) {
-			sent[i] = (struct sent){p->pid, sig, code, timer_id, value};
+	if (code == SI_TIMER) { /* of its kind the kernel lets us send them ourselves */
+		siginfo_t info;
+		memset(&info, 0, sizeof info);
+		info.si_signo = sig;
+		info.si_code = code;
+		info.si_timerid = timer_id;
+		info.si_value.sival_ptr = (void *)value;
+		if (to)
+			syscall(SYS_rt_tgsigqueueinfo, p->pid, to->tid, sig, &info);
+		else
+			syscall(SYS_rt_sigqueueinfo, p->pid, sig, &info);
+		signal_sent(p, to, sig);
+		return;
+	}
+	struct sent *free = NULL;
+	for (int i = 0; i < SENT; i++) {
+		if (sent[i].sig == sig && sent[i].pid == p->pid) { /* one more of a pending signal is none */
+			free = NULL;
 			break;
 		}
+		if (!sent[i].sig && !free)
+			free = &sent[i];
+	}
+	if (free)
+		*free = (struct sent){p->pid, sig, code};
 	if (to)
 		syscall(SYS_tgkill, p->pid, to->tid, sig);
 	else
@@ -78,10 +105,6 @@ static void correct(struct thread *t, siginfo_t *info)
 				memset(info, 0, sizeof *info);
 				info->si_signo = sig;
 				info->si_code = sent[i].code;
-				if (sent[i].code == SI_TIMER) {
-					info->si_timerid = sent[i].timer;
-					info->si_value.sival_ptr = (void *)sent[i].value;
-				}
 				sent[i].sig = 0;
 				changed = true;
 				break;
@@ -153,7 +176,7 @@ static void begin_again(struct thread *t)
 
 static void wake(struct thread *t, int sig)
 {
-	bool again = t->state != SLEEP && t->restart == RESTART && t->p->sig[sig].handler > 1 && t->p->sig[sig].flags & SA_RESTART;
+	bool again = t->state != SLEEP && t->p->sig[sig].handler > 1 && (t->restart == ALWAYS || (t->restart == RESTART && t->p->sig[sig].flags & SA_RESTART));
 	if (interrupt(t) && again)
 		begin_again(t);
 }

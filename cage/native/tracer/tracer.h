@@ -75,7 +75,7 @@ struct thread {
 	bool leaving;       /* at its own exit call */
 	int deliver;        /* signal to hand over when it goes on */
 	uint32_t slice;     /* calls since others had a turn */
-	enum { NO_RESTART /* -EINTR always */, RESTART /* made again after a handler with SA_RESTART */ } restart; /* of the wait it is parked for; the loop sets RESTART before each handler */
+	enum { NO_RESTART /* -EINTR always */, RESTART /* made again after a handler with SA_RESTART */, ALWAYS /* after any */ } restart; /* of the wait it is parked for; the loop sets RESTART before each handler */
 	uint64_t futex_addr, futex_key; uint32_t futex_bits;
 	uint64_t clear_tid; /* CLONE_CHILD_CLEARTID */
 	uint64_t used_ns;   /* as its process's */
