@@ -131,7 +131,7 @@ func (r *strictRun) trace(ctx context.Context, job []byte, cpu uint32) (*tracerD
 		read <- count{n, err}
 	}()
 	done, stopped := r.await(ctx, t, broken)
-	if err := t.end(stopped == nil); stopped == nil {
+	if err := t.end(); stopped == nil {
 		stopped = err
 	}
 	events := <-read
@@ -153,42 +153,27 @@ func (r *strictRun) await(ctx context.Context, t *tracer, broken chan struct{}) 
 	wall := time.Duration(r.spec.Limits.WallMs) * time.Millisecond
 	timer := time.NewTimer(wall + wallGrace)
 	defer timer.Stop()
-	var stopped error
-	cancelled, closed, torn := ctx.Done(), r.e.stop, broken
-	for started := false; ; {
-		if stopped != nil && started {
-			return nil, stopped
-		}
+	for {
 		select {
 		case w, ok := <-t.words:
-			switch {
-			case !ok || w.err != nil:
-				return nil, stopped
-			case w.done.Kind == traceStarted:
-				started = true
-				closeFiles(r.outDir)
-				r.outDir = w.out
-				t.watchKids()
-			default:
+			if !ok || w.err != nil {
+				return nil, nil
+			}
+			if w.done.Kind != traceStarted {
 				closeFiles(w.out)
-				return w.done, stopped
+				return w.done, nil
 			}
+			closeFiles(r.outDir)
+			r.outDir = w.out
+			t.watchKids()
 		case <-timer.C:
-			if stopped != nil {
-				return nil, stopped // it is not even started, and does not answer
-			}
-			stopped = &cage.ErrNoResult{Reason: cage.ReasonWall, Detail: fmt.Sprintf("still running after its limit of %v", wall)}
-			timer.Reset(killTimeout)
-		// Whoever ends the run waits until the tracer has told that its processes are there, so that their end can be seen.
-		case <-cancelled:
-			stopped, cancelled = ctx.Err(), nil
-			timer.Reset(killTimeout)
-		case <-closed:
-			stopped, closed = errors.New("the cage is closed"), nil
-			timer.Reset(killTimeout)
-		case <-torn:
-			stopped, torn = errors.New("what the tracer tells of events cannot be understood"), nil
-			timer.Reset(killTimeout)
+			return nil, &cage.ErrNoResult{Reason: cage.ReasonWall, Detail: fmt.Sprintf("still running after its limit of %v", wall)}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-r.e.stop:
+			return nil, errors.New("the cage is closed")
+		case <-broken:
+			return nil, errors.New("what the tracer tells of events cannot be understood")
 		}
 	}
 }

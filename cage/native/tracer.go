@@ -155,20 +155,22 @@ func childrenOf(pid int) []string {
 	return kids
 }
 
-// end makes the cage end, if it has not, and returns when nothing of it is left. orderly leaves the tracer the time to
-// end by itself.
-func (t *tracer) end(orderly bool) error {
+// end makes the cage end, if it has not, and returns when nothing of it is left. The tracer sees within some hundredths
+// of a second that our end of the socket is closed, and ends its processes and waits for them. Killing it instead would
+// leave that to the kernel and to the machine's init, which may take its time.
+func (t *tracer) end() error {
 	t.control.Close()
-	if orderly {
-		timer := time.NewTimer(killTimeout)
-		select {
-		case <-t.exited:
-		case <-timer.C:
+	timer := time.NewTimer(killTimeout)
+	select {
+	case <-t.exited:
+	case <-timer.C:
+		if t.kids == nil {
+			t.watchKids()
 		}
-		timer.Stop()
+		_ = t.cmd.Process.Kill() // an error means that it has ended already
+		<-t.exited
 	}
-	_ = t.cmd.Process.Kill() // an error means that it has ended already
-	<-t.exited
+	timer.Stop()
 	for w := range t.words { // what nobody has heard
 		closeFiles(w.out)
 	}

@@ -12,6 +12,7 @@ extern uint32_t spawned, alive;            /* threads and processes ever, and no
 void finish_done(int status) __attribute__((noreturn));
 void finish_none(enum tj_reason reason) __attribute__((noreturn));
 void bad_job(const char *what, int error) __attribute__((noreturn));
+void finish_unheard(void) __attribute__((noreturn)); /* the node is gone: ends the cage and says nothing */
 void give_out(int fd);                     /* TJ_STARTED with the descriptor of /out; -1: there is none */
 void flush_events(void);
 bool node_gone(void);                      /* the node has closed its end */

@@ -17,7 +17,7 @@ static void write_all(const unsigned char *from, size_t n)
 		if (w < 0 && errno == EINTR)
 			continue;
 		if (w <= 0)
-			_exit(1); /* the node is gone, and with us goes the cage */
+			finish_unheard(); /* the node has ended */
 		from += w;
 		n -= (size_t)w;
 	}

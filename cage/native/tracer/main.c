@@ -47,6 +47,12 @@ static void end_cage(void)
 		;
 }
 
+void finish_unheard(void)
+{
+	end_cage();
+	_exit(1);
+}
+
 static void finish(struct tj_done *d)
 {
 	d->cpu_us = cpu_us();

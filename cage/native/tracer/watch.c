@@ -97,7 +97,7 @@ void tick(void)
 {
 	static unsigned n;
 	if (node_gone())
-		_exit(0);
+		finish_unheard();
 	if (now_ms() - started_ms > job->wall_ms)
 		finish_none(TJ_NONE_WALL);
 	quiet_ticks = calls_made - calls_before <= SPIN_CALLS ? quiet_ticks + 1 : 0;
