@@ -1,5 +1,5 @@
 /* info.c: what the program may learn of its machine and of itself: the same everywhere. */
-#include "tracer.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -42,7 +42,13 @@ static int do_sysinfo(struct thread *t)
 	return copy_out(t, t->a[0], &s, sizeof s, 0);
 }
 
-/* Processor time is virtual time: one runs at a time, and the clock is all there is to say of how long. */
+static uint64_t processor_ns(struct thread *t, clockid_t id)
+{
+	struct clock c;
+	return clock_of(t, id, &c) == 0 ? clock_now(&c) : 0;
+}
+
+/* Processor time is the virtual time in which a thread ran: the clock is all there is to say of how long. */
 static int do_getrusage(struct thread *t)
 {
 	struct rusage u;
@@ -51,7 +57,7 @@ static int do_getrusage(struct thread *t)
 	if (who != RUSAGE_SELF && who != RUSAGE_CHILDREN && who != RUSAGE_THREAD)
 		return give(t, -EINVAL);
 	if (who != RUSAGE_CHILDREN) {
-		uint64_t ran = who == RUSAGE_THREAD ? t->used_ns : t->p->used_ns;
+		uint64_t ran = processor_ns(t, who == RUSAGE_THREAD ? CLOCK_THREAD_CPUTIME_ID : CLOCK_PROCESS_CPUTIME_ID);
 		u.ru_utime.tv_sec = (time_t)(ran / 1000000000u);
 		u.ru_utime.tv_usec = (suseconds_t)(ran % 1000000000u / 1000);
 	}
@@ -63,7 +69,7 @@ static int do_times(struct thread *t)
 {
 	struct tms b;
 	memset(&b, 0, sizeof b);
-	b.tms_utime = (clock_t)(t->p->used_ns / 10000000u);
+	b.tms_utime = (clock_t)(processor_ns(t, CLOCK_PROCESS_CPUTIME_ID) / 10000000u);
 	if (t->a[0] && !poke(t, t->a[0], &b, sizeof b))
 		return give(t, -EFAULT);
 	return give(t, (long)(up() / 10000000u) + 100);
