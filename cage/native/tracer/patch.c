@@ -207,7 +207,7 @@ void patch_after_exec(struct thread *t)
 
 /* The kernel forces the signal of a fault on a thread that blocks or ignores it: it unblocks it and makes its handling
  * the default one, before we hear of it. Both are put back. A handler is lost only where signals are blocked, so a
- * thread that has none blocked is not looked at. */
+ * thread that has none blocked is not looked at; and where the handler was to go after one signal, nobody can tell. */
 static void put_back(struct thread *t, int sig)
 {
 	struct { uint64_t handler, flags, restorer, mask; } act;
@@ -215,7 +215,7 @@ static void put_back(struct thread *t, int sig)
 	if (handler == (uint64_t)SIG_DFL || (handler != (uint64_t)SIG_IGN && mask == 0))
 		return;
 	uint64_t at = scratch(t, sizeof act);
-	if (inject_fresh(t, SYS_rt_sigaction, (uint64_t)sig, 0, at, 8, 0, 0) != 0 || !peek(t, at, &act, sizeof act) || act.handler != (uint64_t)SIG_DFL)
+	if (inject_fresh(t, SYS_rt_sigaction, (uint64_t)sig, 0, at, 8, 0, 0) != 0 || !peek(t, at, &act, sizeof act) || act.handler != (uint64_t)SIG_DFL || act.flags & SA_RESETHAND)
 		return;
 	act.handler = handler;
 	if (poke(t, at, &act, sizeof act) && inject_fresh(t, SYS_rt_sigaction, (uint64_t)sig, at, 0, 8, 0, 0) == 0 && handler != (uint64_t)SIG_IGN)
