@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -147,11 +148,11 @@ func parseAmount(kind, s string) (uint64, error) {
 		"size":   {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40},
 		"number": {"": 1},
 	}[kind][unit]
-	if err != nil || !known {
-		return 0, fmt.Errorf("%s", want)
+	if err == nil && n == 0 {
+		return 0, fmt.Errorf("a limit of 0 leaves nothing to run with; %s", want)
 	}
-	if n == 0 {
-		return 0, fmt.Errorf("a limit of 0 leaves nothing to run in; %s", want)
+	if err != nil || !known {
+		return 0, errors.New(want)
 	}
 	over, v := bits.Mul64(n, factor)
 	if over > 0 {

@@ -20,7 +20,8 @@ import (
 
 func containerRunCommand() *cli.Command {
 	return &cli.Command{
-		Name: "run", Usage: "run a program in a cage on this machine, as docker run does: the same bytes every time", ArgsUsage: "[--] CMD [ARG…]",
+		HideHelpCommand: true, // a program may be called h
+		Name:            "run", Usage: "run a program in a cage on this machine, as docker run does: the same bytes every time", ArgsUsage: "[--] CMD [ARG…]",
 		Description: "The program sees a root (by default this machine's /usr, /etc and so on, read-only), its inputs in /in, folders\n" +
 			"that it may write: /work, /out, /tmp and /root; no network, no other process. Its clock, its randomness and the order of its\n" +
 			"threads come from --epoch and --seed, so that the same line gives the same bytes. What it wrote to standard output\n" +
@@ -291,7 +292,7 @@ func noResult(err error) error {
 		cage.ReasonOOM:  "let it take less: --limit mem=SIZE, or end something else on this machine",
 		cage.ReasonSpin: "raise the limit with --limit cpu=10m if it only computes; else let its threads wait by system calls, or run it with --policy " + cage.PolicyRelaxed,
 	}[none.Reason]
-	return fail(exitTimeout, "no result (%s): the program %s. That is no failure of the program's, and another machine may see another end; %s", none.Reason, none.Detail, next)
+	return fail(exitTimeout, "no result (%s): %s. That is no failure of the program's, and another machine may see another end; %s", none.Reason, none.Detail, next)
 }
 
 // interrupted says so if the caller ended the run by a signal.
@@ -328,8 +329,10 @@ func (r *localRun) report(e *env, l *localCage, rec *cage.Recording) error {
 		if werr := r.writeJSON(e, l, rec); werr != nil {
 			return werr
 		}
-	} else if werr := relay(e, l); werr != nil {
-		return werr
+	} else if rec.Start == "" { // else its standard error is only the cause, which failure tells
+		if werr := relay(e, l); werr != nil {
+			return werr
+		}
 	}
 	if r.keep != "" {
 		e.say("witness %s, recorded in %s; run it again with: bpi container verify %s", rec.Result.Witness.Short(), r.keep, r.keep)
@@ -405,9 +408,12 @@ func (r *localRun) failure(rec *cage.Recording) error {
 	code := int(res.ExitCode)
 	switch {
 	case rec.Start != "":
-		next := fmt.Sprintf("look into the root with: bpi container run -- ls %s", "/usr/bin")
-		if r.inputs.root.origin != "/" {
-			next = fmt.Sprintf("the root is %s; look into it", r.inputs.root.origin)
+		next := "make it executable, or name the program that reads it, as in: sh FILE"
+		if code == cage.ExitNotFound {
+			next = "look what the root has, as in: bpi container run -- ls /usr/bin"
+			if r.inputs.root.origin != "/" {
+				next = "look what the root has: ls " + r.inputs.root.origin
+			}
 		}
 		return &exitError{code: exitUsage, err: &programError{code, fmt.Sprintf("program %s cannot start: %s; %s", r.spec.Argv[0], rec.Start, next)}}
 	case res.Killed != "":

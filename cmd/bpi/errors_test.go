@@ -31,7 +31,7 @@ var leaves = map[string]leaf{
 	"container start": {args: "--name metaanalytics"}, "container list": {few: "-"}, "container run": {args: "true", local: true},
 	"container verify": {args: "errors_test.go", local: true}, "container diff": {args: "errors_test.go errors_test.go", local: true, few: "one"},
 	"container inspect": {args: "errors_test.go", local: true},
-	"receipt get": {args: "abcd"}, "receipt verify": {args: "--job-id abcd"}, "receipt export": {args: "abcd"},
+	"receipt get":       {args: "abcd"}, "receipt verify": {args: "--job-id abcd"}, "receipt export": {args: "abcd"},
 	"security export-audit": {few: "-"}, "security verify-audit": {args: "errors_test.go", local: true},
 	"chain status": {few: "-"}, "chain block": {args: "1"}, "chain validators": {few: "-"}, "chain events": {few: "-"}, "chain trust": {few: "-"},
 	"network peers": {few: "-"}, "network services": {few: "-"}, "network ping": {few: "-"},
