@@ -1,5 +1,6 @@
 /* process.c: how threads and processes begin and end. */
 #include "core.h"
+#include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,17 +179,25 @@ static void drop_text(struct thread *t)
 	t->keep[0] = 0;
 }
 
+static bool started;
+
+/* The first program's failure to start is the job's. */
+static void not_executed(long result)
+{
+	if (!started)
+		bad_job(result == -ENOEXEC ? "the program is of another architecture, or no program at all" :
+			result == -ENOENT ? "no such program, or its interpreter is missing" : result == -EACCES ? "the program is not executable" : "the program cannot be started",
+			(int)-result);
+}
+
 static int executed_call(struct thread *t, long result)
 {
-	static bool started;
 	if (result == 0) {
 		started = true;
 		after_exec(t);
 		event(t, TJ_EXEC, (void *)t->keep[0], t->keep[1]);
-	} else if (!started) {
-		bad_job(result == -ENOEXEC ? "the program is of another architecture, or no program at all" :
-			result == -ENOENT ? "no such program, or its interpreter is missing" : result == -EACCES ? "the program is not executable" : "the program cannot be started",
-			(int)-result);
+	} else {
+		not_executed(result);
 	}
 	drop_text(t);
 	return V_DONE;
@@ -215,6 +224,12 @@ static int do_exec(struct thread *t)
 	}
 	absolute_path(t, dirfd, path, text, 4096);
 	proc_touch(t, text);
+	l = exec_error(t, dirfd, at, t->nr == SYS_execveat && t->a[4] & AT_EMPTY_PATH);
+	if (l < 0) {
+		not_executed(l);
+		free(text);
+		return give(t, l);
+	}
 	n = strlen(text) + 1;
 	while (list && peek(t, list, &arg, 8) && arg && n < EXEC_TEXT) {
 		l = peek_string(t, arg, text + n, EXEC_TEXT - n);
