@@ -58,7 +58,7 @@ func policyCheckFile(e *env, path string) error {
 // policyCheckHere looks whether this machine and the executors of the network can enforce a policy.
 func policyCheckHere(c *cli.Context, e *env, p *cage.Policy) error {
 	cfg, _ := doctorConfig(c, e)
-	walls := checkWalls(cfg)
+	walls := checkWalls(cfg, p.Mode)
 	var list []api.Executor
 	n, err := e.connect(c.Context)
 	if err == nil {
