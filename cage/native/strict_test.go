@@ -359,6 +359,25 @@ func TestOwnPolicy(t *testing.T) {
 	}
 }
 
+// In relaxed mode threads run as the machine has them, and clocks and randomness are still the cage's.
+func TestRelaxed(t *testing.T) {
+	e := strictEngine(t)
+	policy, _ := cage.PolicyNamed(cage.PolicyRelaxed)
+	spec := strictSpec(hostRoot, "sh", "-c", "for i in 1 2 3 4; do (mkfifo /tmp/$i; echo $i > /tmp/$i & cat /tmp/$i) | cat > /out/$i & done; wait; sleep 1; date +%Y; head -c 8 /dev/urandom | od -An; exit 5")
+	spec.Mode, spec.Policy = cage.ModeRelaxed, policy.Digest()
+	files := hostFiles{&cagetest.Store{Dir: t.TempDir()}}
+	res, out, errs := runStrict(t, e, files, spec)
+	if res.ExitCode != 5 || !strings.HasPrefix(out, "2023\n ") || errs != "" || len(res.Outputs) != 6 {
+		t.Errorf("got exit code %d, killed %q, stdout %q, stderr %q, %d outputs", res.ExitCode, res.Killed, out, errs, len(res.Outputs))
+	}
+	want := res
+	want.Finish(&spec)
+	again, _, _ := runStrict(t, e, files, spec)
+	if res.Witness != want.Witness || again.Witness != res.Witness {
+		t.Error("the witness does not follow from the outcome alone")
+	}
+}
+
 func TestRecordingsOfTwoRunsAgree(t *testing.T) {
 	e := strictEngine(t)
 	files := hostFiles{&cagetest.Store{Dir: t.TempDir()}}
@@ -603,4 +622,16 @@ func strictWitness(t *testing.T) string {
 		t.Errorf("it says of itself: %s", out)
 	}
 	return res.Witness.String()
+}
+
+func BenchmarkTrivialRunStrict(b *testing.B) {
+	e := strictEngine(b)
+	files := hostFiles{&cagetest.Store{Dir: b.TempDir()}}
+	spec := strictSpec(hostRoot, "true")
+	dir := b.TempDir()
+	for b.Loop() {
+		if _, err := e.Run(context.Background(), spec, files, dir); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

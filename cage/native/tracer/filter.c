@@ -159,3 +159,24 @@ void tighten(struct thread *t)
 	if (!poke(t, at, program, n) || !poke(t, head, &p, sizeof p) || inject(t, SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, head, 0, 0, 0) != 0)
 		finish_killed(TJ_KILLED_SECCOMP); /* its stack has no room: the same everywhere */
 }
+
+/* trace_reads is tighten for a relaxed cage: reads stop in this process and in those that it makes from now on, so that
+ * they can be given the run's randomness. All its threads share its descriptors, and get the filter too. */
+void trace_reads(struct thread *t)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readv, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	if (t->p->reads_traced)
+		return;
+	uint64_t at = scratch(t, sizeof f + sizeof(struct sock_fprog)), head = at + sizeof f;
+	struct sock_fprog p = {sizeof f / sizeof *f, (struct sock_filter *)at};
+	if (!poke(t, at, f, sizeof f) || !poke(t, head, &p, sizeof p) ||
+	    inject(t, SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, head, 0, 0, 0) != 0)
+		finish_killed(TJ_KILLED_SECCOMP);
+	t->p->reads_traced = true;
+}

@@ -112,6 +112,8 @@ static bool fifo_retry(struct thread *t)
 static int park_fifo(struct thread *t, struct opening *o, struct where *w, const struct stat *st)
 {
 	tighten(t);
+	if (job->flags & TJ_RELAXED) /* it waits in the kernel, and others run meanwhile */
+		return V_AFTER;
 	if (o->flags & O_NONBLOCK || (o->flags & O_ACCMODE) == O_RDWR || o->flags & O_PATH)
 		return V_AFTER;
 	o->fifo = true;
@@ -152,8 +154,12 @@ static int open_at(struct thread *t, int dirfd, uint64_t path, uint64_t flags)
 	o->created = r < 0 || (flags & O_TMPFILE) == O_TMPFILE;
 	strcpy(o->path, w.absolute);
 	t->after = opened;
-	if (r == 0 && is_random(&st))
-		tighten(t); /* its reads are answered here */
+	if (r == 0 && is_random(&st)) { /* its reads are answered here */
+		if (job->flags & TJ_RELAXED)
+			trace_reads(t);
+		else
+			tighten(t);
+	}
 	if (r == 0 && S_ISFIFO(st.st_mode))
 		v = (enum verdict)park_fifo(t, o, &w, &st);
 	end_where(&w);

@@ -95,6 +95,7 @@ static struct process *new_process(struct process *parent, pid_t pid, uint32_t v
 	p->env_len = parent->env_len;
 	memcpy(p->comm, parent->comm, sizeof p->comm);
 	p->started_ns = vnow();
+	p->reads_traced = parent->reads_traced;
 	/* In the order of birth, as the kernel's list of children is. */
 	struct process **at = &processes;
 	while (*at)

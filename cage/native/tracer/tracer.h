@@ -52,6 +52,7 @@ struct process {
 	struct thread *vforker; /* waits in the kernel for this process's exec or end */
 	uint64_t reaped_us; /* processor time of the children that it has waited for */
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
+	bool reads_traced;  /* relaxed: owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
 };
@@ -179,6 +180,7 @@ struct call {
 	int err;            /* C_ERRNO */
 };
 extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
+void trace_reads(struct thread *t);                    /* filter.c, relaxed: before the first random device is open in a process */
 void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in the whole cage; must be
                                                           called at a call's entry, before the first pipe, socket, clone or blocking file exists */
 #endif
