@@ -150,7 +150,7 @@ func containerInspect(c *cli.Context, e *env) error {
 	case rec.Start != "":
 		t.row("ended", "could not be started: "+rec.Start)
 	case res.Killed != "":
-		t.row("ended", "by the cage: "+killedText(res.Killed, s, p))
+		t.row("ended", "by the cage: "+killedText(res.Killed, s, p.Name))
 	default:
 		t.row("ended", fmt.Sprintf("with exit code %d", res.ExitCode))
 	}

@@ -55,12 +55,13 @@ func containerRunCommand() *cli.Command {
 
 // localRun is one run of a program here, from its flags to what came of it.
 type localRun struct {
-	policy *cage.Policy
-	spec   cage.Spec
-	inputs localInputs
-	outs   []place
-	force  bool
-	keep   string // the recording's path, "" for none
+	policy    *cage.Policy
+	policyRef string // its name or file, as given
+	spec      cage.Spec
+	inputs    localInputs
+	outs      []place
+	force     bool
+	keep      string // the recording's path, "" for none
 }
 
 // exitPassthrough is the exit code for trouble of bpi's own with --passthrough-exit, as docker run has it.
@@ -120,10 +121,10 @@ func newLocalRun(c *cli.Context) (*localRun, error) {
 	if !c.Args().Present() {
 		return nil, usageError(errors.New("bpi container run: no program; try: bpi container run -- date"))
 	}
-	r := &localRun{force: c.Bool("force"), keep: c.String("witness")}
+	r := &localRun{policyRef: c.String("policy"), force: c.Bool("force"), keep: c.String("witness")}
 	var err error
-	if r.policy, err = policyFrom(c.String("policy")); err != nil {
-		if !isPolicyFile(c.String("policy")) {
+	if r.policy, err = policyFrom(r.policyRef); err != nil {
+		if !isPolicyFile(r.policyRef) {
 			err = usageError(err)
 		}
 		return nil, err
@@ -417,7 +418,7 @@ func (r *localRun) failure(rec *cage.Recording) error {
 		}
 		return &exitError{code: exitUsage, err: &programError{code, fmt.Sprintf("program %s cannot start: %s; %s", r.spec.Argv[0], rec.Start, next)}}
 	case res.Killed != "":
-		return &exitError{code: exitProgram, err: &programError{code, "the program was ended by the cage: " + killedText(res.Killed, &r.spec, r.policy)}}
+		return &exitError{code: exitProgram, err: &programError{code, "the program was ended by the cage: " + killedText(res.Killed, &r.spec, r.policyRef)}}
 	case code > 128 && signalName(code-128) != "":
 		return &exitError{code: exitProgram, err: &programError{code, fmt.Sprintf("program exited with %d, as one that %s ended", code, signalName(code-128))}}
 	case code != 0:

@@ -13,12 +13,12 @@ import (
 // signalName is SIGSEGV for 11, or "" for what is no signal.
 func signalName(n int) string { return unix.SignalName(unix.Signal(n)) }
 
-// killedText says why the cage ended a program, and what to do about it.
-func killedText(killed string, s *cage.Spec, p *cage.Policy) string {
+// killedText says why the cage ended a program, and what to do about it. policy is a name or a file.
+func killedText(killed string, s *cage.Spec, policy string) string {
 	l := &s.Limits
 	switch killed {
 	case cage.KilledSeccomp:
-		return fmt.Sprintf("it made a system call for which policy %s kills; see: bpi policy show %s", p.Name, p.Name)
+		return fmt.Sprintf("it made a system call for which policy %s kills; see: bpi policy show %s", policy, policy)
 	case cage.KilledOutput:
 		return fmt.Sprintf("it wrote more than the limit of %s; raise it: --limit out=SIZE", size(l.OutputBytes))
 	case cage.KilledFiles:

@@ -17,7 +17,8 @@ Exit codes: 0 done; 1 error; 2 usage; 3 the program failed; 4 not placed, or the
 6 a receipt or an audit file is invalid.
 
 Files in the home folder (~/.bpi): keys/ your keys, mode 0600; trust/ the validators of the chains you have met;
-receipts/ those of your jobs; config.toml and data/ a node's; devnet/ the devnet, until it is stopped.
+receipts/ those of your jobs; config.toml and data/ a node's; devnet/ the devnet, until it is stopped; container/ what
+makes the next container run faster, removed by hand at any time when none runs.
 
 Begin with:
    bpi devnet up --nodes 4 --detach

@@ -216,5 +216,11 @@ func readPolicy(path string) (*cage.Policy, error) {
 	if errors.As(err, &wrong) {
 		return nil, fmt.Errorf("%s:%d:%d: %s", path, wrong.Line, wrong.Column, wrong.Cause)
 	}
-	return p, err
+	if err != nil {
+		return nil, fmt.Errorf("policy %s: %w", path, err)
+	}
+	if own, ok := cage.PolicyNamed(p.Name); ok && own.Digest() != p.Digest() {
+		return nil, fmt.Errorf("policy %s calls itself %s, which is a policy of this program with other rules; give it a name of its own", path, p.Name)
+	}
+	return p, nil
 }

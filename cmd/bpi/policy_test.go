@@ -58,7 +58,10 @@ func TestPolicyCheckOfAFile(t *testing.T) {
 		}
 		return path
 	}
-	good := write("good.json", `"syscalls": []`, `"syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 97}]`)
+	const rules = `"syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 97}]`
+	pretender := write("pretender.json", `"syscalls": []`, rules)
+	text = strings.Replace(text, `"strict-determinism"`, `"no-sockets"`, 1)
+	good := write("good.json", `"syscalls": []`, rules)
 	code, out, errs := bpi(t, dir, "policy", "check", good)
 	if code != 0 || !strings.Contains(out, "call socket") || !strings.Contains(out, "error 97") || !strings.Contains(errs, "different from strict-determinism") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
@@ -75,6 +78,7 @@ func TestPolicyCheckOfAFile(t *testing.T) {
 		write("unknown", `"syscalls": []`, `"syscalls": [{"names": ["sokcet"], "action": "SCMP_ACT_ERRNO"}]`): `/unknown:7:27: there is no system call "sokcet"; did you mean "socket"?`,
 		write("twice.json", `"version": 1,`, "\"version\": 1,\n\"version\": 1,"):                              `/twice.json:4:1: "version" stands here a second time`,
 		write("cut.json", "}\n}", "}"):     "/cut.json:17:1: the end of the file where a comma",
+		pretender:                          "calls itself strict-determinism, which is a policy of this program with other rules; give it a name of its own",
 		filepath.Join(dir, "nothing.json"): "there is no such file; begin one with: bpi --json policy show",
 		dir + "/":                          dir,
 	} {
