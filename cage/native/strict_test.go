@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -414,6 +415,29 @@ func TestRecordingsOfTwoRunsAgree(t *testing.T) {
 	sealed := cagetest.Spec(digest.Of([]byte("x")))
 	if _, err := e.Record(context.Background(), sealed, files, t.TempDir(), &rec); err == nil {
 		t.Error("a sealed run was recorded")
+	}
+}
+
+func TestManyStrictRunsAtOnceAgree(t *testing.T) {
+	e := strictEngine(t)
+	files := hostFiles{&cagetest.Store{Dir: t.TempDir()}}
+	spec := strictSpec(hostRoot, "sh", "-c", "for i in 1 2 3 4 5; do (echo $i; sleep $i; date) | cat > /out/$i & done; wait; cat /out/*")
+	results, errs := make([]cage.Result, 24), make([]error, 24)
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range results {
+		wg.Go(func() {
+			results[i], errs[i] = e.Run(context.Background(), spec, files, filepath.Join(dir, fmt.Sprint(i)))
+		})
+	}
+	wg.Wait()
+	for i, res := range results {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		if res.Witness != results[0].Witness || res.ExitCode != 0 || len(res.Outputs) != 7 {
+			t.Errorf("run %d: %+v; want %+v", i, res, results[0])
+		}
 	}
 }
 
