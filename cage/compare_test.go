@@ -250,6 +250,7 @@ func TestEventsInWords(t *testing.T) {
 		{"execute /bin/sh as sh -c \"echo hi\" \"\"", sent{cage.EventExec, 2, []byte("/bin/sh\x00sh\x00-c\x00echo hi\x00\x00")}},
 		{"execute /bin/sh without arguments", sent{cage.EventExec, 2, []byte("/bin/sh\x00")}},
 		{"open /etc/passwd for reading → 3", sent{cage.EventOpen, 2, payload("/etc/passwd", 0x80000, 3)}},
+		{"open /etc/hosts for reading → opened", sent{cage.EventOpen, 2, payload("/etc/hosts", 0, cage.Opened)}},
 		{"open /x for writing, made if missing, emptied → EROFS", sent{cage.EventOpen, 2, payload("/x", 0x241, no(30))}},
 		{"open /x for reading and writing, at its end → 3", sent{cage.EventOpen, 2, payload("/x", 0x402, 3)}},
 		{"open /tmp for reading, a folder, no link → 3", sent{cage.EventOpen, 2, payload("/tmp", 0x30000, 3)}},

@@ -15,7 +15,7 @@ type EventKind uint32
 // The kinds of events, and what their payloads hold: integers are little-endian, 8 bytes each.
 const (
 	EventExec    EventKind = 1  // a program began: its path and each argument, each ended by a zero byte
-	EventOpen    EventKind = 2  // flags; result, a descriptor or a negative error; path
+	EventOpen    EventKind = 2  // flags; result, a descriptor, a negative error, or Opened; path
 	EventWrite   EventKind = 3  // to descriptor 1 or 2: descriptor, number of bytes, their SHA-256
 	EventRandom  EventKind = 4  // randomness given: number of bytes, purpose
 	EventClone   EventKind = 5  // a thread or process began: flags, its number
@@ -26,6 +26,9 @@ const (
 	EventChange  EventKind = 10 // names, modes, sizes, times of files: call, result, path, zero byte, other path if any
 	EventRead    EventKind = 11 // reserved
 )
+
+// Opened is the result of an EventOpen for reading whose descriptor was not waited for: it was opened.
+const Opened = 1 << 32
 
 // MaxEventBytes bounds the payload of one event.
 const MaxEventBytes = 1 << 20

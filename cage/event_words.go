@@ -20,7 +20,11 @@ func (e Event) String() string {
 	case EventExec:
 		return execWords(e.Payload)
 	case EventOpen:
-		return fmt.Sprintf("open %s %s → %s", plain(e.Payload[16:]), openWords(e.number(0)), resultWords(e.number(1)))
+		opened := "opened"
+		if r := e.number(1); r != Opened {
+			opened = resultWords(r)
+		}
+		return fmt.Sprintf("open %s %s → %s", plain(e.Payload[16:]), openWords(e.number(0)), opened)
 	case EventWrite:
 		return fmt.Sprintf("write %s to %s, sha256 %s", count(e.number(1), "byte"),
 			[]string{1: OutputStdout, 2: OutputStderr}[e.number(0)], digest.Digest(e.Payload[16:]).Short())

@@ -1,7 +1,8 @@
 /* filter.c: which calls stop for the tracer, as a seccomp filter made from the tables of calls.
  *
- * Two filters: the first lets through what cannot block while there is nothing to block on; the second, put on top by
- * tighten() before there is, stops at those too. The kernel takes the stricter of the two answers. */
+ * Two filters: the first lets through what cannot block while a process has nothing to block on; the second, put on top
+ * by tighten() before it has, stops at those too. The kernel takes the stricter of the two answers. All threads of the
+ * process get it, and what it forks has it already. */
 #include "core.h"
 
 #include <errno.h>
@@ -19,7 +20,6 @@
 
 static const struct call *const tables[] = {life_calls, time_calls, futex_calls, file_calls, fd_calls, process_calls, signal_calls, info_calls, memory_calls};
 static const struct call *by_number[CALLS];
-static bool tight;
 
 static void index_calls(void)
 {
@@ -136,27 +136,27 @@ const char *install_filter(void)
 {
 	if (job->filter_len) {
 		struct sock_fprog p = {(unsigned short)job->filter_len, (struct sock_filter *)(uintptr_t)(job + 1)};
-		if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p) < 0)
+		if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &p) < 0)
 			return "install the policy's filter";
 	}
 	build(false);
 	struct sock_fprog p = {(unsigned short)length, program};
 	errno = E2BIG;
-	if (length >= BPF_MAXINSNS || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p) < 0)
+	if (length >= BPF_MAXINSNS || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &p) < 0)
 		return "install the filter";
 	return NULL;
 }
 
 void tighten(struct thread *t)
 {
-	if (tight || job->flags & TJ_RELAXED)
+	if (t->p->tight || job->flags & TJ_RELAXED)
 		return;
-	tight = true;
+	t->p->tight = true;
 	build(true);
 	size_t n = length * sizeof *program;
 	uint64_t at = scratch(t, n + sizeof(struct sock_fprog)), head = at + n;
 	struct sock_fprog p = {(unsigned short)length, (struct sock_filter *)at};
-	if (!poke(t, at, program, n) || !poke(t, head, &p, sizeof p) || inject(t, SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, head, 0, 0, 0) != 0)
+	if (!poke(t, at, program, n) || !poke(t, head, &p, sizeof p) || inject(t, SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, head, 0, 0, 0) != 0)
 		finish_killed(TJ_KILLED_SECCOMP); /* its stack has no room: the same everywhere */
 }
 

@@ -288,7 +288,9 @@ bool wait_one(void)
 {
 	int status;
 	struct rusage used;
-	pid_t tid = wait4(-1, &status, __WALL, &used);
+	/* What was used is asked for only when a process may end: it costs something at every stop. */
+	bool may_end = !running || running->p->exiting;
+	pid_t tid = wait4(-1, &status, __WALL, may_end ? &used : NULL);
 	if (tid < 0) {
 		if (errno != EINTR)
 			trouble("wait for the cage");
@@ -308,7 +310,7 @@ bool wait_one(void)
 	} else if (WIFSTOPPED(status)) {
 		stopped(t, status);
 	} else {
-		ended(t, status, &used);
+		ended(t, status, may_end ? &used : NULL);
 	}
 	return true;
 }

@@ -214,7 +214,7 @@ static void put_back(struct thread *t, int sig)
 	uint64_t mask = signal_mask(t), handler = t->p->sig[sig].handler;
 	if (handler == (uint64_t)SIG_DFL || (handler != (uint64_t)SIG_IGN && mask == 0))
 		return;
-	uint64_t at = scratch(t, sizeof act);
+	uint64_t at = scratch_fresh(t, sizeof act);
 	if (inject_fresh(t, SYS_rt_sigaction, (uint64_t)sig, 0, at, 8, 0, 0) != 0 || !peek(t, at, &act, sizeof act) || act.handler != (uint64_t)SIG_DFL || act.flags & SA_RESETHAND)
 		return;
 	act.handler = handler;

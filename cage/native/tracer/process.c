@@ -95,6 +95,8 @@ static struct process *new_process(struct process *parent, pid_t pid, uint32_t v
 	p->env_len = parent->env_len;
 	memcpy(p->comm, parent->comm, sizeof p->comm);
 	p->started_ns = vnow();
+	p->scratch = parent->scratch;
+	p->tight = parent->tight;
 	p->reads_traced = parent->reads_traced;
 	/* In the order of birth, as the kernel's list of children is. */
 	struct process **at = &processes;
@@ -273,6 +275,7 @@ void executed(struct thread *t)
 	t->state = READY;
 	t->clear_tid = 0;
 	p->mm = ++address_spaces;
+	p->scratch = 0;
 	await_vforker(p);
 	signals_exec(p);
 	fd_exec(p);
@@ -400,7 +403,8 @@ static int do_clone(struct thread *t)
 		return give(t, -EAGAIN);
 	if (spawned >= job->spawned)
 		finish_killed(TJ_KILLED_PROCESSES);
-	tighten(t);
+	if (t->nr == SYS_clone && t->a[0] & CLONE_FILES && !(t->a[0] & CLONE_THREAD))
+		tighten(t); /* what one of them makes, the other has */
 	return V_AFTER;
 }
 

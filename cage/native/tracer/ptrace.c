@@ -78,11 +78,6 @@ long peek_string(struct thread *t, uint64_t addr, char *to, size_t cap)
 	return -ENAMETOOLONG;
 }
 
-uint64_t scratch(struct thread *t, size_t n)
-{
-	return (t->r.rsp - 128 - n) & ~63ull;
-}
-
 uint64_t signal_mask(struct thread *t)
 {
 	uint64_t mask = 0;
@@ -215,3 +210,23 @@ long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c,
 	ptrace(PTRACE_SETREGS, t->tid, 0, &now);
 	return result;
 }
+
+/* Not on the program's stack: that of a goroutine has no room to spare. One mapping an address space, a slot a thread
+ * (in relaxed cages several are under way), and a large one behind the slots. */
+#define SLOT 256ul
+#define SLOTS 64ul
+#define LARGE (32ul << 10)
+static uint64_t place(struct thread *t, size_t n, long (*by)(struct thread *, long, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))
+{
+	if (!t->p->scratch) {
+		long at = by(t, SYS_mmap, 0, SLOT * SLOTS + LARGE, 3 /* read, write */, 0x22 /* private, anonymous */, ~0ull, 0);
+		t->p->scratch = at < 0 && at > -4096 ? 0 : (uint64_t)at;
+	}
+	if (!t->p->scratch || n > LARGE)
+		return 0; /* nothing can be put there, and the caller's poke says so */
+	return n <= SLOT ? t->p->scratch + t->vtid % SLOTS * SLOT : t->p->scratch + SLOT * SLOTS;
+}
+
+uint64_t scratch(struct thread *t, size_t n) { return place(t, n, inject); }
+
+uint64_t scratch_fresh(struct thread *t, size_t n) { return place(t, n, inject_fresh); }

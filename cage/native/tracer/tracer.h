@@ -52,6 +52,8 @@ struct process {
 	struct thread *vforker; /* waits in the kernel for this process's exec or end */
 	uint64_t reaped_us; /* processor time of the children that it has waited for */
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
+	uint64_t scratch;   /* owned by ptrace.c, inherited */
+	bool tight;         /* owned by filter.c, inherited */
 	bool reads_traced;  /* relaxed: owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
@@ -91,7 +93,7 @@ void set_args(struct thread *t);                       /* writes t->r back: a ha
 bool peek(struct thread *t, uint64_t addr, void *to, size_t n);
 bool poke(struct thread *t, uint64_t addr, const void *from, size_t n);
 long peek_string(struct thread *t, uint64_t addr, char *to, size_t cap); /* length, or -EFAULT, -ENAMETOOLONG */
-uint64_t scratch(struct thread *t, size_t n);          /* an address below the red zone of its stack, for arguments of this call */
+uint64_t scratch(struct thread *t, size_t n);          /* an address for arguments of this call, up to 32 KiB; 0 if its memory is at its limit. It may inject() */
 long inject(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* makes the stopped thread do a call of ours */
 
 /* --- the run */
@@ -181,6 +183,6 @@ struct call {
 };
 extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
 void trace_reads(struct thread *t);                    /* filter.c, relaxed: before the first random device is open in a process */
-void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in the whole cage; must be
-                                                          called at a call's entry, before the first pipe, socket, clone or blocking file exists */
+void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in this process and what it
+                                                          forks; must be called at a call's entry, before it makes a pipe, socket or anything else that blocks */
 #endif

@@ -89,12 +89,13 @@ struct tj_event {
 	uint32_t tid;         /* as the program sees it */
 };
 #define TJ_EVENT_MAX (1u << 20)
+#define TJ_OPENED (1ull << 32) /* opened for reading; under which descriptor was not waited for */
 
 /* Payload: integers are little-endian uint64; strings come last and end with the payload, or are zero-terminated where
  * several follow. */
 enum tj_event_kind {
 	TJ_EXEC = 1,    /* path \0, each argument \0 */
-	TJ_OPEN = 2,    /* flags, result (a descriptor or a negative errno), path */
+	TJ_OPEN = 2,    /* flags, result (a descriptor, a negative errno, or TJ_OPENED), path */
 	TJ_WRITE = 3,   /* descriptor (1 or 2), then the bytes written; the node puts their digest in the chain */
 	TJ_RANDOM = 4,  /* bytes asked for, purpose */
 	TJ_CLONE = 5,   /* flags, tid of the child */
