@@ -15,6 +15,7 @@
 #define TICK_US 25000
 #define SPIN_CALLS 1 /* of so few calls since the last tick we say that it only spins */
 
+static uint64_t given; /* of files, when the program began */
 static uint64_t started_ms, dead_us, calls_before, quiet_ticks;
 
 static uint64_t now_ms(void)
@@ -22,19 +23,6 @@ static uint64_t now_ms(void)
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-static void nothing(int sig) { (void)sig; }
-
-void start_watch(void)
-{
-	struct sigaction a;
-	struct itimerval every = {{0, TICK_US}, {0, TICK_US}};
-	memset(&a, 0, sizeof a);
-	a.sa_handler = nothing; /* no SA_RESTART: it is there to interrupt */
-	started_ms = now_ms();
-	if (sigaction(SIGALRM, &a, NULL) < 0 || setitimer(ITIMER_REAL, &every, NULL) < 0)
-		trouble("start the watch");
 }
 
 void account(const struct process *p, const struct rusage *used)
@@ -74,21 +62,43 @@ static uint64_t live_us(void)
 
 uint64_t cpu_us(void) { return dead_us + live_us(); }
 
-static uint64_t memory(void)
+/* files is what the writable places hold, in bytes. */
+static uint64_t files(void)
 {
 	static const char *const places[] = {"/tmp", "/work", "/out", "/root", "/run", "/var/tmp", "/dev/shm"};
-	char text[4096];
 	uint64_t bytes = 0;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		struct statfs f;
+		if (statfs(places[i], &f) == 0 && f.f_type == 0x01021994 /* tmpfs */)
+			bytes += (uint64_t)(f.f_blocks - f.f_bfree) * (uint64_t)f.f_bsize;
+	}
+	return bytes;
+}
+
+static void nothing(int sig) { (void)sig; }
+
+void start_watch(void)
+{
+	struct sigaction a;
+	struct itimerval every = {{0, TICK_US}, {0, TICK_US}};
+	memset(&a, 0, sizeof a);
+	a.sa_handler = nothing; /* no SA_RESTART: it is there to interrupt */
+	started_ms = now_ms();
+	given = files();
+	if (sigaction(SIGALRM, &a, NULL) < 0 || setitimer(ITIMER_REAL, &every, NULL) < 0)
+		trouble("start the watch");
+}
+
+/* memory is what the program has made its own since it began: the copies that it was given do not count. */
+static uint64_t memory(void)
+{
+	char text[4096];
+	uint64_t held = files(), bytes = held > given ? held - given : 0;
 	for (struct process *p = processes; p; p = p->next) {
 		unsigned long long kb = 0;
 		const char *line;
 		if (!p->zombie && read_file(p, "status", text, sizeof text) && (line = strstr(text, "\nRssAnon:")) && sscanf(line, "\nRssAnon: %llu", &kb) == 1)
 			bytes += kb * 1024;
-	}
-	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-		struct statfs f;
-		if (statfs(places[i], &f) == 0 && f.f_type == 0x01021994 /* tmpfs */)
-			bytes += (uint64_t)(f.f_blocks - f.f_bfree) * (uint64_t)f.f_bsize;
 	}
 	return bytes;
 }
