@@ -240,7 +240,13 @@ static void users(void)
 	REFUSED(setresgid(12, 12, 12));
 	gid_t g = 5;
 	REFUSED(setgroups(1, &g));
-	REFUSED(chown("/work/given", 12, 12));
+	/* It may say yes, as to somebody who unpacks an archive, but the file must stay whose it is. */
+	struct stat st;
+	int r = chown("/work/given", 12, 12);
+	if (stat("/work/given", &st) != 0 || st.st_uid == 12 || st.st_gid == 12)
+		got("chown: %d, the file is %u's", r, st.st_uid);
+	else
+		note("chown: %d, the file stays %u's", r, st.st_uid);
 	int old = (int)syscall(SYS_setfsuid, 12);
 	if ((int)syscall(SYS_setfsuid, -1) == 12)
 		got("setfsuid");

@@ -107,10 +107,17 @@ static void wide_number(void)
 	if (r == 0 && t.tv_sec > BEFORE)
 		_exit(77);
 }
+static void negative_number(void)
+{
+	for (long n = -1; n > -5000; n -= 777)
+		if (syscall(n, 0, 0, 0) >= 0)
+			_exit(77);
+}
 static void odd_numbers(void)
 {
+	in_child("a call number below 0", negative_number);
 	in_child("a call number with upper bits", wide_number);
-	static const long numbers[] = {-1, -2, 335, 400, 423, 470, 511, 512, 547, 548, 1000, 1 << 20, 0x7fffffff, 0x80000000l, 0xffffffffl};
+	static const long numbers[] = {335, 400, 423, 470, 511, 512, 547, 548, 1000, 1 << 20, 0x3fffffff, 0x80000000l};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		refused("a number that is no call", syscall(numbers[i], 0, 0, 0, 0, 0, 0));
 }
@@ -228,7 +235,6 @@ static void arch_prctls(void)
 }
 static void low_memory(void)
 {
-	REFUSED(mmap((void *)4096, 4096, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0);
 	REFUSED(mmap(NULL, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0);
 	REFUSED(mmap((void *)0xffff800000000000, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0);
 	long r = syscall(SYS_read, 0, (void *)0xffffffff81000000, 4);
