@@ -269,7 +269,7 @@ const struct call fd_calls[] = {
 	BLOCKING(read, do_read), BLOCKING(readv, do_read), PASS(pread64), PASS(preadv), TRACE(preadv2, do_read),
 	STDOUT(write, do_write), STDOUT(writev, do_write), STDOUT(pwrite64, do_write), STDOUT(pwritev, do_write), TRACE(pwritev2, do_write),
 	TRACE(poll, do_poll), TRACE(ppoll, do_poll), TRACE(select, do_select), TRACE(pselect6, do_select),
-	BLOCKING(epoll_wait, do_epoll_wait), BLOCKING(epoll_pwait, do_epoll_wait), BLOCKING(epoll_pwait2, do_epoll_wait),
+	TRACE(epoll_wait, do_epoll_wait), TRACE(epoll_pwait, do_epoll_wait), TRACE(epoll_pwait2, do_epoll_wait),
 	TRACE(epoll_create, do_epoll_create), TRACE(epoll_create1, do_epoll_create), PASS(epoll_ctl),
 	TRACE(pipe, do_pipe), TRACE(pipe2, do_pipe), TRACE(eventfd, do_eventfd), TRACE(eventfd2, do_eventfd),
 	TRACE(signalfd, do_signalfd), TRACE(signalfd4, do_signalfd),

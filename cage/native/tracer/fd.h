@@ -64,6 +64,7 @@ bool write_try(struct thread *t), read_try(struct thread *t), send_try(struct th
 bool random_read(struct thread *t, const struct bytes *b);
 
 bool is_timer(int fd);                                  /* a duplicate of an eventfd */
+void timer_before_read(int fd);                         /* its count is brought up to date */
 
 /* A socket's timeout: try calls it before it gives up for now; true if the time is over, or would be at once. */
 bool socket_timed_out(struct thread *t, const struct file *f, bool sending);

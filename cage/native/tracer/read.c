@@ -58,6 +58,8 @@ static bool from(struct thread *t, const struct file *f)
 	case K_PIPE:
 		return b.total == 0 || pipe_read(t, f);
 	case K_EVENT:
+		timer_before_read(f->fd);
+		/* fall through */
 	case K_SIGNAL:
 		if (b.total < 8 || ready(t, (int)t->a[0], POLLIN))
 			return true;

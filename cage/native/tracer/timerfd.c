@@ -2,7 +2,6 @@
  * sets work as on a timerfd: a read gives how often the time came. The tracer holds a duplicate and adds to it when virtual
  * time comes; which timer a descriptor is says the number that the kernel gives each eventfd. */
 #include "clock.h"
-#include "core.h"
 #include "fd.h"
 
 #include <dirent.h>
@@ -20,14 +19,13 @@ static struct timer {
 	int clock;
 	uint64_t end;      /* virtual time of the next expiry; 0: not set */
 	uint64_t interval; /* 0: once */
-	uint64_t fired_at; /* calls_made when it last expired */
 } timers[TIMERS];
 static int used; /* all that are in use stand before it */
 
 static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
-/* eventfd_id reads the number from what the kernel says of a descriptor; -1: it is no eventfd. */
-static int64_t eventfd_id(const char *path)
+/* said reads a number from what the kernel says of a descriptor; -1: it does not say it. */
+static int64_t said(const char *path, const char *name)
 {
 	char text[512];
 	int fd = openat(host_proc, path, O_RDONLY | O_CLOEXEC);
@@ -35,20 +33,22 @@ static int64_t eventfd_id(const char *path)
 	if (fd >= 0)
 		close(fd);
 	text[n < 0 ? 0 : n] = 0;
-	const char *at = strstr(text, "eventfd-id:");
-	return at ? strtoll(at + 11, NULL, 10) : -1;
+	const char *at = strstr(text, name);
+	return at ? strtoll(at + strlen(name), NULL, 10) : -1;
 }
 
-static int64_t own_id(int fd)
+static int64_t said_here(int fd, const char *name)
 {
 	char path[48];
 	snprintf(path, sizeof path, "self/fdinfo/%d", fd);
-	return eventfd_id(path);
+	return said(path, name);
 }
+
+static const char id_line[] = "\neventfd-id:", clock_line[] = "\nclockid:";
 
 static struct timer *timer_of(int fd)
 {
-	int64_t id = used ? own_id(fd) : -1;
+	int64_t id = used ? said_here(fd, id_line) : -1;
 	for (int i = 0; i < used && id >= 0; i++)
 		if (timers[i].fd && timers[i].id == id)
 			return &timers[i];
@@ -71,7 +71,7 @@ static void mark_held(pid_t pid, bool held[TIMERS])
 	}
 	for (struct dirent *e; (e = readdir(d));) {
 		snprintf(path, sizeof path, "%d/fdinfo/%s", pid, e->d_name);
-		int64_t id = e->d_name[0] == '.' ? -1 : eventfd_id(path);
+		int64_t id = e->d_name[0] == '.' ? -1 : said(path, id_line);
 		for (int i = 0; i < used && id >= 0; i++)
 			if (timers[i].fd && timers[i].id == id)
 				held[i] = true;
@@ -113,7 +113,8 @@ static struct timer *free_timer(void)
 	return NULL;
 }
 
-/* --- time passes */
+/* --- time passes. A timer that has expired and was not read does not expire again, and wakes nobody: how often its
+ * interval has passed meanwhile is found out at the read. */
 static bool unread(const struct timer *m)
 {
 	return poll(&(struct pollfd){m->fd, POLLIN, 0}, 1, 0) > 0;
@@ -126,9 +127,7 @@ static struct timer *earliest(void)
 		struct timer *m = &timers[i];
 		if (!m->fd || !m->end || (best && best->end <= m->end))
 			continue;
-		/* It came, nobody has made a call since, nobody has read it: once more it would wake nobody either, and time need
-		 * not pass for it. */
-		if (m->interval && m->fired_at == calls_made && unread(m))
+		if (m->interval && unread(m))
 			continue;
 		best = m;
 	}
@@ -141,27 +140,64 @@ uint64_t fd_next_timer(void)
 	return m ? m->end : 0;
 }
 
+static void expire(struct timer *m)
+{
+	uint64_t times = 1;
+	if (m->interval) {
+		times += (vnow() - m->end) / m->interval;
+		m->end = times > (INT64_MAX - m->end) / m->interval ? 0 : m->end + times * m->interval;
+	} else {
+		m->end = 0;
+	}
+	if (write(m->fd, &times, sizeof times) < 0)
+		trouble("let a timer of the program expire");
+}
+
 void fd_fire_timers(void)
 {
 	struct timer *m;
-	while (used && (m = earliest()) && m->end <= vnow()) {
-		uint64_t times = 1;
-		if (m->interval) {
-			times += (vnow() - m->end) / m->interval;
-			m->end = times > (INT64_MAX - m->end) / m->interval ? 0 : m->end + times * m->interval;
-		} else {
-			m->end = 0;
-		}
-		m->fired_at = calls_made;
-		if (write(m->fd, &times, sizeof times) < 0)
-			trouble("let a timer of the program expire");
-	}
+	while (used && (m = earliest()) && m->end <= vnow())
+		expire(m);
+}
+
+void timer_before_read(int fd)
+{
+	struct timer *m = timer_of(fd);
+	if (m && m->end && m->end <= vnow())
+		expire(m);
 }
 
 /* --- calls */
+
+/* In relaxed mode a timer is the kernel's, by its own clocks. Only a time that the program has from the virtual one must be
+ * told as the time that is left until then. */
+static bool kernels_own(void) { return job->flags & TJ_RELAXED; }
+
+static int settime_relaxed(struct thread *t)
+{
+	struct itimerspec new;
+	struct clock c;
+	struct file f;
+	uint64_t value, at;
+	if (!(t->a[1] & TFD_TIMER_ABSTIME) || !peek(t, t->a[2], &new, sizeof new) || look(t, (int)t->a[0], &f) < 0)
+		return V_PASS;
+	int64_t clock = said_here(f.fd, clock_line);
+	put_back(&f);
+	if (clock < 0 || clock_of(t, (int)clock, &c) < 0 || span_of(new.it_value.tv_sec, new.it_value.tv_nsec, &value) < 0 || !value)
+		return V_PASS;
+	value = clock_when(c.zero, value);
+	new.it_value = timespec_of(value > vnow() ? value - vnow() : 1);
+	at = scratch(t, sizeof new);
+	if (!poke(t, at, &new, sizeof new))
+		return give(t, -EFAULT);
+	return give(t, inject(t, SYS_timerfd_settime, t->a[0], 0, at, t->a[3], 0, 0));
+}
+
 int do_timerfd_create(struct thread *t)
 {
 	int clock = (int)t->a[0], flags = (int)t->a[1];
+	if (kernels_own())
+		return V_PASS;
 	if (flags & ~(TFD_CLOEXEC | TFD_NONBLOCK))
 		return give(t, -EINVAL);
 	if (clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM)
@@ -176,7 +212,7 @@ int do_timerfd_create(struct thread *t)
 	int fd = made < 0 ? (int)made : file_of(t, (int)made);
 	if (fd < 0)
 		return give(t, fd);
-	*m = (struct timer){own_id(fd), fd, clock, 0, 0, 0};
+	*m = (struct timer){said_here(fd, id_line), fd, clock, 0, 0};
 	errno = ENOSYS;
 	if (m->id < 0)
 		trouble("tell timers apart: this kernel does not number eventfds");
@@ -200,7 +236,10 @@ static struct timer *find(struct thread *t, int fd, long *r)
 
 static void left(const struct timer *m, struct itimerspec *to)
 {
-	to->it_value = timespec_of(m->end > vnow() ? m->end - vnow() : 0);
+	uint64_t end = m->end, now = vnow();
+	if (end && end <= now && m->interval)
+		end += ((now - end) / m->interval + 1) * m->interval;
+	to->it_value = timespec_of(end > now ? end - now : 0);
 	to->it_interval = timespec_of(m->interval);
 }
 
@@ -208,6 +247,8 @@ int do_timerfd_gettime(struct thread *t)
 {
 	struct itimerspec now;
 	long r;
+	if (kernels_own())
+		return V_PASS;
 	struct timer *m = find(t, (int)t->a[0], &r);
 	if (m) {
 		left(m, &now);
@@ -223,6 +264,8 @@ int do_timerfd_settime(struct thread *t)
 	struct clock c;
 	uint64_t value, interval, count;
 	long r;
+	if (kernels_own())
+		return settime_relaxed(t);
 	if (!peek(t, t->a[2], &new, sizeof new))
 		return give(t, -EFAULT);
 	if ((int)t->a[1] & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET) || span_of(new.it_value.tv_sec, new.it_value.tv_nsec, &value) < 0 ||
@@ -235,7 +278,6 @@ int do_timerfd_settime(struct thread *t)
 	if (unread(m) && read(m->fd, &count, sizeof count) < 0)
 		trouble("set a timer of the program anew");
 	m->interval = interval;
-	m->fired_at = 0;
 	m->end = 0;
 	if (value && t->a[1] & TFD_TIMER_ABSTIME)
 		m->end = clock_of(t, m->clock, &c) == 0 ? clock_when(c.zero, value) : 0;
