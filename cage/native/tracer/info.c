@@ -330,7 +330,15 @@ static int do_membarrier(struct thread *t)
 /* Answered here and not by the filter, which the tracer's own calls in the program's name must pass. */
 static int do_refuse(struct thread *t) { return give(t, -EPERM); }
 
-static int do_getpriority(struct thread *t) { return give(t, 20); } /* nice 0, as the raw call says it */
+/* Priorities are taken and without effect: all have nice 0, which the raw call says as 20. */
+static int do_priority(struct thread *t)
+{
+	if (t->a[0] > PRIO_USER)
+		return give(t, -EINVAL);
+	if (t->a[0] == PRIO_PROCESS && !known(t, t->a[1]))
+		return give(t, -ESRCH);
+	return give(t, t->nr == SYS_getpriority ? 20 : 0);
+}
 
 #define TRACE(n, f) {SYS_##n, C_TRACE, f, 0}
 #define PASS(n) {SYS_##n, C_PASS, NULL, 0}
@@ -342,7 +350,7 @@ const struct call info_calls[] = {
 	TRACE(sched_getparam, do_sched), TRACE(sched_setparam, do_sched), TRACE(sched_getscheduler, do_sched),
 	TRACE(sched_setscheduler, do_sched), TRACE(sched_getattr, do_sched), TRACE(sched_setattr, do_sched),
 	TRACE(sched_rr_get_interval, do_sched), TRACE(sched_get_priority_max, do_sched), TRACE(sched_get_priority_min, do_sched),
-	TRACE(getpriority, do_getpriority), ERRNO(setpriority, 0), ERRNO(ioprio_set, 0), ERRNO(ioprio_get, 0),
+	TRACE(getpriority, do_priority), TRACE(setpriority, do_priority), ERRNO(ioprio_set, 0), ERRNO(ioprio_get, 0),
 	TRACE(prlimit64, do_prlimit), TRACE(getrlimit, do_getrlimit), TRACE(setrlimit, do_setrlimit),
 	PASS(getuid), PASS(geteuid), PASS(getgid), PASS(getegid), PASS(getresuid), PASS(getresgid),
 	TRACE(setuid, do_setid), TRACE(setgid, do_setid), TRACE(setreuid, do_setid), TRACE(setregid, do_setid),

@@ -192,6 +192,7 @@ static void become_program(int go)
 	limit(RLIMIT_FSIZE, job->file_bytes);
 	limit(RLIMIT_MEMLOCK, 65536);
 	limit(RLIMIT_MSGQUEUE, 0);
+	limit(RLIMIT_SIGPENDING, 1024);
 	limit(RLIMIT_AS, job->memory_bytes);
 	const char *program = found(argv[0], envp);
 	int missing = program ? 0 : errno;

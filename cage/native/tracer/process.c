@@ -397,6 +397,9 @@ static int do_clone(struct thread *t)
 {
 	if (t->nr == SYS_clone && t->a[0] & ~(uint64_t)ALLOWED)
 		return give(t, -EPERM);
+	/* The kernel sends a child's last signal itself, whichever it is: with SIGKILL a parent would seem to be killed from outside. */
+	if (t->nr == SYS_clone && t->a[0] & 0xff && (t->a[0] & 0xff) != SIGCHLD)
+		return give(t, -EINVAL);
 	if (job->flags & TJ_NO_PROCESSES)
 		return give(t, -EPERM);
 	if (alive >= job->processes)
