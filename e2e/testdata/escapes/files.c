@@ -173,13 +173,6 @@ static void descriptors(void)
 	}
 	REFUSED(write(0, "x", 1));
 	REFUSED(ftruncate(0, 0));
-	/* What is written to an output stays written. */
-	printf("first words\n");
-	fflush(stdout);
-	REFUSED(ftruncate(1, 0));
-	off_t at = lseek(1, 0, SEEK_SET);
-	note("seek to the start of the output: %ld", (long)at);
-	lseek(1, 0, SEEK_END);
 	int again = open("/proc/self/fd/1", O_RDONLY);
 	note("the output as a file: %s", again < 0 ? strerrorname_np(errno) : "opened");
 	int seals = fcntl(1, F_ADD_SEALS, 0xf);

@@ -109,7 +109,7 @@ static void wide_number(void)
 }
 static void negative_number(void)
 {
-	for (long n = -1; n > -5000; n -= 777)
+	for (long n = -1; n > -5000000000l; n *= 3)
 		if (syscall(n, 0, 0, 0) >= 0)
 			_exit(77);
 }
@@ -117,7 +117,8 @@ static void odd_numbers(void)
 {
 	in_child("a call number below 0", negative_number);
 	in_child("a call number with upper bits", wide_number);
-	static const long numbers[] = {335, 400, 423, 470, 511, 512, 547, 548, 1000, 1 << 20, 0x3fffffff, 0x80000000l};
+	/* Not 335 and 336, which newer kernels answer with SIGILL and ask no filter about. */
+	static const long numbers[] = {337, 400, 423, 470, 511, 512, 547, 548, 1000, 1 << 20, 0x3fffffff};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		refused("a number that is no call", syscall(numbers[i], 0, 0, 0, 0, 0, 0));
 }
