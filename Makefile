@@ -94,7 +94,7 @@ e2e: build ## networks of real processes: faults, late joiners, tampered receipt
 .PHONY: bench
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
 	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_BENCH=1 \
-	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench
+	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench ./cage/bench
 
 .PHONY: demo
 demo: build ## four peers, a data set, a job, and its receipt verified with the network down
