@@ -135,5 +135,5 @@ func couldRun(ctx context.Context, n *conn, w *receipt.Work, nowMs uint64) ([]ab
 	if err != nil {
 		return nil, err
 	}
-	return whoCould(all, w.Engine, w.Policy, w.CPUClass, w.Limits.MemoryBytes, nowMs), nil
+	return whoCould(all, enc.EngineAhead(w.Kind, w.Engine), w.Policy, w.CPUClass, w.Limits.MemoryBytes, nowMs), nil
 }
