@@ -4,19 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/metanode/metanode/cage"
-	"github.com/metanode/metanode/cage/root"
+	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/internal/digest"
 )
 
@@ -155,11 +153,12 @@ func folderRoot(ctx context.Context, dir, unpacked, scratch string) (*localRoot,
 	if !info.IsDir() {
 		return nil, fmt.Errorf("root %s is no folder; give one that holds bin, lib, usr and so on", dir)
 	}
-	h := sha256.New()
-	if err := packRoot(ctx, top, h); err != nil {
-		return nil, fmt.Errorf("root %s: %w", dir, err)
+	unnoted := func(string) {} // what no archive holds is no part of a root, here as there
+	packed, err := native.PackRoot(ctx, top, io.Discard, unnoted)
+	if err != nil {
+		return nil, err
 	}
-	r := &localRoot{digest: digest.Digest(h.Sum(nil)), dir: top, origin: top}
+	r := &localRoot{digest: packed.Digest, dir: top, origin: top}
 	if there := filepath.Join(unpacked, r.digest.String()); isFolder(there) {
 		r.dir = there
 		return r, nil
@@ -171,8 +170,8 @@ func folderRoot(ctx context.Context, dir, unpacked, scratch string) (*localRoot,
 	}
 	defer f.Close()
 	w := bufio.NewWriterSize(f, 1<<18)
-	if err := packRoot(ctx, top, w); err != nil {
-		return nil, fmt.Errorf("root %s: %w", dir, err)
+	if _, err := native.PackRoot(ctx, top, w, unnoted); err != nil {
+		return nil, err
 	}
 	return r, w.Flush()
 }
@@ -180,72 +179,4 @@ func folderRoot(ctx context.Context, dir, unpacked, scratch string) (*localRoot,
 func isFolder(p string) bool {
 	info, err := os.Lstat(p)
 	return err == nil && info.IsDir()
-}
-
-// packRoot writes the root archive of a folder.
-func packRoot(ctx context.Context, dir string, to io.Writer) error {
-	var names []string
-	kinds := map[string]fs.DirEntry{}
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if p == dir {
-			return ctx.Err()
-		}
-		rel, err := filepath.Rel(dir, p)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() || d.Type().IsRegular() || d.Type() == fs.ModeSymlink { // devices, sockets and FIFOs are no part of a root
-			names = append(names, rel)
-			kinds[rel] = d
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	w := root.NewWriter(to)
-	for _, name := range names {
-		if err := packEntry(ctx, w, dir, name, kinds[name]); err != nil {
-			return err
-		}
-	}
-	return w.Close()
-}
-
-func packEntry(ctx context.Context, w *root.Writer, dir, name string, d fs.DirEntry) error {
-	p := filepath.Join(dir, name)
-	info, err := d.Info()
-	if err != nil {
-		return err
-	}
-	e := root.Entry{Path: path.Clean(filepath.ToSlash(name)), Mode: uint32(info.Mode().Perm()) | 0o400}
-	switch {
-	case d.IsDir():
-		e.Kind = root.Folder
-		return w.Add(e)
-	case d.Type() == fs.ModeSymlink:
-		e.Kind, e.Mode = root.Link, 0o777
-		if e.To, err = os.Readlink(p); err != nil {
-			return err
-		}
-		return w.Add(e)
-	}
-	f, err := os.Open(p)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if info, err = f.Stat(); err != nil {
-		return err
-	}
-	e.Kind, e.Size = root.File, uint64(info.Size())
-	if err := w.Add(e); err != nil {
-		return err
-	}
-	_, err = io.Copy(w, interruptible{ctx, f})
-	return err
 }
