@@ -181,6 +181,18 @@ func TestProgramInAnImageIsSealedAndChecked(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.stdout, "outputs      ok") {
 		t.Errorf("receipt verify: %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
+	// Whoever doubts the peers runs it again; without a peer to fetch from, that is not checked, and says so.
+	if r := n.run("receipt", "verify", "--job-id", p.Job, "--re-execute"); r.code != 0 || !strings.Contains(r.stdout, "re-execute   ok") {
+		t.Errorf("receipt verify --re-execute: %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	query := n.job("SELECT COUNT(*) FROM users")
+	n.ended(n.peers[0], query, 20*time.Second)
+	if r := n.run("receipt", "verify", "--job-id", query, "--re-execute"); r.code != 0 || !strings.Contains(r.stdout, "re-execute   ok") {
+		t.Errorf("a query run again: %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := n.runWith(home(t), "receipt", "verify", file, "--trust", trust, "--re-execute"); r.code != 0 || !strings.Contains(r.stdout, "re-execute   not checked") || !strings.Contains(r.stdout, "no node runs") {
+		t.Errorf("without a peer: %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
 	if !shell {
 		return
 	}

@@ -74,7 +74,7 @@ var examples = map[string][]string{
 	"container diff":        {"bpi container diff w1.cbor w2.cbor"},
 	"container inspect":     {"bpi container inspect w.cbor", "bpi container inspect w.cbor --events"},
 	"receipt get":           {"bpi receipt get 3f2a > r.json"},
-	"receipt verify":        {"bpi receipt verify r.json --trust trust.json", "bpi receipt verify --job-id 3f2a", "bpi receipt verify r.json --output stdout=rows"},
+	"receipt verify":        {"bpi receipt verify r.json --trust trust.json", "bpi receipt verify --job-id 3f2a", "bpi receipt verify r.json --output stdout=rows", "bpi receipt verify r.json --re-execute"},
 	"receipt export":        {"bpi receipt export r.json --format sigstore", "bpi receipt export 3f2a --format slsa-vsa --trust trust.json"},
 	"security export-audit": {"bpi security export-audit --format json > audit.jsonl", "bpi security export-audit --format csv --from 100 --to 200"},
 	"security verify-audit": {"bpi security verify-audit audit.jsonl --trust trust.json"},
