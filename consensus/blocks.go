@@ -25,6 +25,9 @@ func (r *Replica) Check(in Input) error {
 func (r *Replica) check(b *Block, id BlockID, proposal bool) error {
 	h := &b.Header
 	root := r.tree.root
+	if h.Epoch != r.v.epoch || r.closed {
+		return wrap(ErrStale, "block of view %d in epoch %d: not of this epoch, or after its end", h.View, h.Epoch)
+	}
 	if h.Height <= root.height() || h.View <= root.view() {
 		return wrap(ErrStale, "block of view %d at height %d: height %d is committed", h.View, h.Height, root.height())
 	}

@@ -18,7 +18,7 @@ type entry struct {
 // flush makes what was promised durable and then sends. Blocks alone wait for the next promise: until then nothing
 // depends on them, and they can be fetched again.
 func (d *Driver) flush() error {
-	if d.wal == nil {
+	if d.wal == nil || !d.count.validates.Load() {
 		d.stores, d.save = nil, nil
 	}
 	if d.save != nil {
@@ -83,9 +83,10 @@ func (d *Driver) send(out consensus.Outgoing) error {
 	d.seen.learn(messageHash(Direct, kind, raw), Accept) // our own words may come back by gossip
 	d.seen.learn(messageHash(Gossiped, kind, raw), Accept)
 	if !d.cfg.NoFastPath {
-		to := d.others
+		t := d.term.Load()
+		to := t.others
 		if !out.To.IsZero() {
-			to = []sign.PublicKey{d.peerOf[out.To]}
+			to = []sign.PublicKey{t.peerOf[out.To]}
 		}
 		for _, node := range to {
 			if d.cfg.Network.Send(node, kind, raw) {
