@@ -94,7 +94,7 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 	}
 	return &hub{
 		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, votes: map[sign.PublicKey]map[place]consensus.VoteData{},
-		sets: map[consensus.Epoch]*consensus.ValidatorSet{},
+		sets:   map[consensus.Epoch]*consensus.ValidatorSet{},
 		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
