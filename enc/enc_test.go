@@ -23,7 +23,7 @@ type chain struct {
 	events []receipt.Event // of the last block
 
 	validators []consensus.Validator // of genesis
-	log    []receipt.Event // of all blocks
+	log        []receipt.Event       // of all blocks
 }
 
 var (

@@ -15,7 +15,7 @@ import (
 // sending another takes its approval from the first. When a quorum of the weight stands behind one, this block closes
 // the epoch.
 type ProposeValidators struct {
-	_     struct{} `cbor:",toarray"`
+	_     struct{}        `cbor:",toarray"`
 	Epoch consensus.Epoch // the present one; what was approved for another is void
 	Next  []consensus.Validator
 }
