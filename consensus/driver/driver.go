@@ -31,7 +31,7 @@ type Driver struct {
 	serving  chan struct{} // one token for each request being answered
 
 	lock    *folderLock
-	wal     *wal // nil without a validator key
+	wal     *wal // nil on a node that is no validator and never was one
 	replica *consensus.Replica
 	tree    *tree
 
@@ -85,7 +85,7 @@ func New(cfg Config) (*Driver, error) {
 	if !cfg.Key.IsZero() {
 		d.self = cfg.Key.Public()
 	}
-	if d.lock, err = lockFolder(cfg.Dir, d.self); err != nil {
+	if d.lock, err = lockFolder(cfg.Dir); err != nil {
 		return nil, err
 	}
 	if err := d.recover(); err != nil {

@@ -67,7 +67,13 @@ func (d *Driver) setTerm(h *consensus.Handover) error {
 		}
 	}
 	_, t.member = t.set.Index(d.self)
+	if t.member && d.wal == nil { // it has never signed: there is nothing to read
+		if _, _, err := d.openLog(); err != nil {
+			return fmt.Errorf("begin an epoch: %w", err)
+		}
+	}
 	d.own = own
+	d.count.validates.Store(t.member && (d.later == nil || d.later.Epoch <= t.epoch))
 	d.front.Lock()
 	d.verifier = front
 	d.term.Store(t)

@@ -21,15 +21,15 @@ func (d *Driver) recover() error {
 	}
 	d.tree = newTree(head.Block, history)
 	d.count.height.Store(uint64(head.Block.Header.Height))
+	safety, blocks, err := d.readLog()
+	if err != nil {
+		return err
+	}
 	if err := d.openTerm(&head.Block.Header); err != nil {
 		return err
 	}
 	if t := d.term.Load(); !d.self.IsZero() && !t.member {
-		d.cfg.Log.Warn("this node's validator key is not in the set: it follows the chain, and validates if the validators let it in", "key", d.self.Short(), "epoch", uint64(t.epoch))
-	}
-	safety, blocks, err := d.openLog()
-	if err != nil {
-		return err
+		d.cfg.Log.Info("this node's validator key is not in the set: it follows the chain, and validates if the validators let it in", "key", d.self.Short(), "epoch", uint64(t.epoch))
 	}
 	rec := consensus.Recovery{Root: head.Block, RootQC: head.Finality.QC}
 	if head.Block.Header.Closes() {
@@ -115,14 +115,26 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 	return nil
 }
 
-// openLog reads the log: the last safety data, nil for none, and all blocks. A node without a validator key has no log.
-func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
+// readLog reads the log, if there is one: a node that never was a validator has none.
+func (d *Driver) readLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	if d.self.IsZero() {
 		return nil, nil, nil
 	}
+	used, err := claimed(d.cfg.Dir)
+	if err != nil || !used {
+		return nil, nil, err
+	}
+	return d.openLog()
+}
+
+// openLog makes the folder this key's and opens the log: its last safety data, nil for none, and all its blocks.
+func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
+	err := d.lock.claim(d.cfg.Dir, d.self)
+	if err != nil {
+		return nil, nil, err
+	}
 	var safety *consensus.SafetyData
 	var blocks []*consensus.Block
-	var err error
 	d.wal, err = openWAL(d.cfg.Dir, d.cfg.SegmentBytes, func(payload []byte) (consensus.Height, error) {
 		var e entry
 		if err := canon.Unmarshal(payload, &e); err != nil {
