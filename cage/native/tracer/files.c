@@ -204,11 +204,10 @@ struct node {
 	uint64_t dev, ino; /* ino 0 with dev 0: free */
 	uint64_t number;
 	struct times at;
-	bool timed;        /* at is set; else the epoch, or for a folder the last change of a name */
+	bool timed;        /* at is set; else the epoch */
 };
 static struct node *nodes;
 static size_t nodes_cap, nodes_used;
-static uint64_t names_changed_ns;
 uint64_t names_generation = 1;
 
 static size_t spread(uint64_t dev, uint64_t ino)
@@ -258,9 +257,26 @@ void note_written(uint64_t dev, uint64_t ino)
 	n->timed = true;
 }
 
-void note_names_changed(void)
+bool parent_of(int base, const char *text, struct stat *st)
 {
-	names_changed_ns = vnow();
+	char folder[PATH_CAP];
+	size_t n = strlen(text);
+	while (n > 1 && text[n - 1] == '/')
+		n--;
+	while (n > 0 && text[n - 1] != '/')
+		n--;
+	memcpy(folder, text, n);
+	folder[n] = 0;
+	return fstatat(base, folder, st, n ? 0 : AT_EMPTY_PATH) == 0;
+}
+
+void note_folder(const struct stat *st)
+{
+	struct node *n = node_of(st->st_dev, st->st_ino);
+	if (!n->timed)
+		n->at.a = job->epoch_ns;
+	n->at.m = n->at.c = vnow();
+	n->timed = true;
 	names_generation++;
 }
 
@@ -270,8 +286,6 @@ void times_of(const struct stat *st, struct times *out)
 	out->a = out->m = out->c = job->epoch_ns;
 	if (n->timed)
 		*out = n->at;
-	else if (S_ISDIR(st->st_mode) && names_changed_ns && writable_dev(st->st_dev))
-		out->a = out->m = out->c = names_changed_ns;
 }
 
 void set_times(const struct stat *st, const uint64_t *a, const uint64_t *m)

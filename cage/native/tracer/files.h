@@ -32,6 +32,8 @@ void times_of(const struct stat *st, struct times *out);
 void set_times(const struct stat *st, const uint64_t *a, const uint64_t *m); /* NULL: stays */
 bool writable_dev(uint64_t dev);
 extern uint64_t names_generation;  /* grows with each change of any name */
+bool parent_of(int base, const char *text, struct stat *st); /* the folder in which the last name of a path stands, as the kernel has it */
+void note_folder(const struct stat *st); /* a name in it came, went or moved: its times are now */
 void forget_cwd(void);
 void forget_process(pid_t pid);    /* its number may come again */
 

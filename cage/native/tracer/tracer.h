@@ -147,7 +147,6 @@ int file_of(struct thread *t, int fd);                 /* a duplicate of the cal
 void absolute_path(struct thread *t, int dirfd, const char *path, char *to, size_t cap); /* textual, cleaned, for events and /proc */
 uint64_t virtual_inode(uint64_t dev, uint64_t ino);
 void note_written(uint64_t dev, uint64_t ino);         /* its mtime is now */
-void note_names_changed(void);                         /* a name came, went or moved: folders' mtime is now */
 
 /* --- procfs.c: /proc and /dev as files that the tracer keeps up to date */
 const char *compose_proc_and_dev(const char *root, unsigned owner); /* launch.c, while it composes the root at root, with the host's /dev at hand
