@@ -47,6 +47,7 @@ void add_thread(struct thread *t);         /* at the queue's tail */
 void drop_thread(struct thread *t);        /* out of the queue; freed */
 void to_tail(struct thread *t);
 bool wait_one(void);                       /* takes one report of the kernel and does what follows from it; false: a tick passed */
+void await_going_on(struct process *p);          /* after a SIGCONT: until the kernel has said so of all that were stopped */
 void run(void) __attribute__((noreturn));
 
 /* --- process.c */

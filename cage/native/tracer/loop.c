@@ -219,7 +219,7 @@ static struct thread *pick(void)
 		for (struct thread *t = threads; t; t = t->next) {
 			if (can(t))
 				return t;
-			if (t->state == IN_KERNEL || t->out)
+			if (t->state == IN_KERNEL || (t->out && t->state != STOPPED))
 				kernel = true;
 			else if (t->state != DEAD)
 				earlier(&least, t->deadline);
@@ -237,6 +237,16 @@ static struct thread *pick(void)
 		fire_timers();
 		fd_fire_timers();
 	}
+}
+
+/* A process is stopped when all of its threads are: then its parent can hear of it. */
+static void all_stopped(struct process *p)
+{
+	for (struct thread *t = threads; t; t = t->next)
+		if (t->p == p && t->state != STOPPED && t->state != DEAD)
+			return;
+	p->stop_news = true;
+	p->continue_news = false;
 }
 
 static void stopped(struct thread *t, int status)
@@ -260,12 +270,15 @@ static void stopped(struct thread *t, int status)
 		return;
 	case PTRACE_EVENT_STOP:
 		if (sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU) {
-			t->state = IN_KERNEL; /* until SIGCONT */
+			t->state = STOPPED; /* until SIGCONT */
 			if (running == t)
 				running = NULL;
 			resume(t, PTRACE_LISTEN, 0);
-		} else if (t->state == IN_KERNEL) {
+			all_stopped(t->p);
+		} else if (t->state == STOPPED) {
 			t->state = READY;
+			t->p->stop_news = false;
+			t->p->continue_news = true;
 			to_tail(t);
 		} else {
 			go(t);
@@ -282,6 +295,26 @@ static void stopped(struct thread *t, int status)
 	}
 	signal_stop(t, sig);
 	go(t);
+}
+
+void await_going_on(struct process *p)
+{
+	for (struct thread *t = threads, *next; t; t = next) {
+		int status;
+		pid_t got;
+		next = t->next;
+		if (t->p != p || t->state != STOPPED)
+			continue;
+		while ((got = waitpid(t->tid, &status, __WALL)) < 0 && errno == EINTR)
+			tick();
+		if (got < 0)
+			continue;
+		stops_seen++;
+		if (WIFSTOPPED(status))
+			stopped(t, status);
+		else
+			ended(t, status, NULL);
+	}
 }
 
 bool wait_one(void)

@@ -95,7 +95,7 @@ void send_signal(struct process *p, struct thread *to, int sig, int code, int ti
 static void correct(struct thread *t, siginfo_t *info)
 {
 	bool changed = false;
-	if (info->si_signo == SIGCHLD && (info->si_code == CLD_EXITED || info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED)) {
+	if (info->si_signo == SIGCHLD && info->si_code >= CLD_EXITED && info->si_code <= CLD_CONTINUED) {
 		info->si_utime = info->si_stime = 0;
 		changed = true;
 	} else if ((info->si_code == SI_USER || info->si_code == SI_TKILL) && info->si_pid == 0) {
@@ -191,6 +191,8 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 	}
 	if (job->flags & TJ_RELAXED)
 		return;
+	if (sig == SIGCONT)
+		await_going_on(p);
 	if (ignored(p, sig))
 		return;
 	struct thread *best = NULL;

@@ -31,7 +31,7 @@ enum verdict {
 	V_YIELD, /* as V_DONE, but others run first */
 };
 
-enum state { READY, FUTEX, SLEEP, RETRY /* t->retry says whether it may go on */, IN_KERNEL /* vfork's parent */, NEW, DEAD };
+enum state { READY, FUTEX, SLEEP, RETRY /* t->retry says whether it may go on */, IN_KERNEL /* vfork's parent */, STOPPED /* by job control */, NEW, DEAD };
 
 struct process {
 	pid_t pid;          /* host's number */
@@ -41,6 +41,7 @@ struct process {
 	int threads;
 	bool exiting, zombie;
 	int status;         /* wait status, once zombie */
+	bool stop_news, continue_news; /* it was stopped, or has gone on, and its parent has not been told */
 	char *exe;          /* path of the program, as /proc/PID/exe shows it; argv and env for /proc, \0-separated */
 	char *argv; size_t argv_len;
 	char *env; size_t env_len;

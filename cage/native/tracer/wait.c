@@ -32,13 +32,19 @@ static bool matches(struct thread *t, const struct process *p)
 	return p->parent == t->p && (w.of == ANY || (w.of == PID ? p->vpid : p->pgid) == w.number);
 }
 
-static struct process *first_zombie(struct thread *t, bool *children)
+static uint64_t options(const struct thread *t) { return t->a[t->nr == SYS_waitid ? 3 : 2]; }
+
+/* first_news finds the child of which there is something to tell. */
+static struct process *first_news(struct thread *t, bool *children)
 {
+	uint64_t asked = options(t);
 	*children = false;
 	for (struct process *p = processes; p; p = p->next)
 		if (matches(t, p)) {
 			*children = true;
-			if (p->zombie)
+			if (p->zombie && (t->nr != SYS_waitid || asked & WEXITED))
+				return p;
+			if (!p->zombie && ((asked & WUNTRACED && p->stop_news) || (asked & WCONTINUED && p->continue_news)))
 				return p;
 		}
 	return NULL;
@@ -47,7 +53,7 @@ static struct process *first_zombie(struct thread *t, bool *children)
 static bool wait_retry(struct thread *t)
 {
 	bool children;
-	return first_zombie(t, &children) || !children;
+	return first_news(t, &children) || !children;
 }
 
 void forget_child(struct process *p);
@@ -69,7 +75,7 @@ static int reaped(struct thread *t, long result)
 			}
 		} else if (!t->a[2]) {
 			bool children;
-			p = first_zombie(t, &children);
+			p = first_news(t, &children);
 		}
 	} else if (result > 0) {
 		p = process_of((uint32_t)result);
@@ -78,16 +84,22 @@ static int reaped(struct thread *t, long result)
 		return V_DONE;
 	if (usage)
 		poke(t, usage, zeroes, sizeof zeroes);
-	if (p->zombie && !(t->nr == SYS_waitid && t->a[3] & WNOWAIT))
+	if (t->nr == SYS_waitid && t->a[3] & WNOWAIT)
+		return V_DONE;
+	if (p->zombie)
 		forget_child(p);
+	else if (p->stop_news)
+		p->stop_news = false;
+	else
+		p->continue_news = false;
 	return V_DONE;
 }
 
 static int do_wait(struct thread *t)
 {
-	bool children, waits = !((t->nr == SYS_waitid ? t->a[3] : t->a[2]) & WNOHANG);
+	bool children, waits = !(options(t) & WNOHANG);
 	t->after = reaped;
-	if (job->flags & TJ_RELAXED || !waits || first_zombie(t, &children) || !children)
+	if (job->flags & TJ_RELAXED || !waits || first_news(t, &children) || !children)
 		return V_AFTER;
 	t->state = RETRY;
 	t->retry = wait_retry;
