@@ -199,6 +199,16 @@ long stat_fd(struct thread *t, int fd, struct stat *st)
 	return r;
 }
 
+/* In /proc a descriptor is a link with the name of what it leads to. Of a pipe, or a file without a name, that leads nowhere. */
+long stat_path(struct thread *t, const struct where *w, bool follow, struct stat *st)
+{
+	int fd = w->proc && follow ? fd_by_name(t, w->absolute) : -1;
+	if (fd < 0)
+		return stat_where(w, follow, st);
+	long r = stat_fd(t, fd, st);
+	return r == -EBADF ? -ENOENT : r;
+}
+
 /* --- virtual inodes and times: one open-addressed table by (device, inode) */
 struct node {
 	uint64_t dev, ino; /* ino 0 with dev 0: free */

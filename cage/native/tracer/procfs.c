@@ -223,14 +223,11 @@ bool proc_touch(struct thread *t, const char *absolute)
 	return false;
 }
 
-/* A descriptor reached by its name in /proc: a file that still has a path is opened anew by that path; what has none is
- * duplicated. */
-int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdict *v)
+int fd_by_name(struct thread *t, const char *absolute)
 {
 	static const char *const ways[] = {"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"};
-	char own[48], target[PATH_CAP];
+	char own[48];
 	const char *number = NULL;
-	struct stat st;
 	snprintf(own, sizeof own, "/proc/%u/fd/", t->p->vpid);
 	for (size_t i = 0; i < 3; i++)
 		if (!strncmp(absolute, ways[i], strlen(ways[i])))
@@ -243,17 +240,28 @@ int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdi
 		number = "1";
 	else if (!strcmp(absolute, "/dev/stderr"))
 		number = "2";
-	if (!number || !*number || strspn(number, "0123456789") != strlen(number) || flags & (O_NOFOLLOW | O_PATH))
+	if (!number || !*number || strlen(number) > 7 || strspn(number, "0123456789") != strlen(number))
+		return -1;
+	return (int)strtoul(number, NULL, 10);
+}
+
+/* A descriptor reached by its name in /proc: a file that still has a path is opened anew by that path; what has none is
+ * duplicated. */
+int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdict *v)
+{
+	char own[48], target[PATH_CAP];
+	struct stat st;
+	int fd = fd_by_name(t, absolute);
+	if (fd < 0 || flags & (O_NOFOLLOW | O_PATH))
 		return 0;
-	unsigned long fd = strtoul(number, NULL, 10);
-	snprintf(own, sizeof own, "%d/fd/%lu", t->p->pid, fd);
+	snprintf(own, sizeof own, "%d/fd/%d", t->p->pid, fd);
 	ssize_t n = readlinkat(host_proc, own, target, sizeof target - 1);
 	if (n > 0) {
 		target[n] = 0;
 		if (target[0] == '/' && fstatat(AT_FDCWD, target, &st, 0) == 0 && !S_ISFIFO(st.st_mode))
 			return 0;
 	}
-	long r = n < 0 ? -ENOENT : inject(t, 72 /* fcntl */, fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0, 0, 0, 0);
+	long r = n < 0 ? -ENOENT : inject(t, 72 /* fcntl */, (uint64_t)fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0, 0, 0, 0);
 	answer(t, r);
 	event_call(t, TJ_OPEN, flags, (uint64_t)r, absolute);
 	*v = V_DONE;
