@@ -1,6 +1,7 @@
 /* fd.c: what a descriptor is and whether it is ready, and the calls that copy and set up descriptors. */
 #include "fd.h"
 
+#include <linux/close_range.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
@@ -158,6 +159,12 @@ static int do_dup(struct thread *t)
 	return V_PASS;
 }
 
+/* A thread with a table of its own would have other descriptors than its process is asked for. */
+static int do_close_range(struct thread *t)
+{
+	return t->a[2] & CLOSE_RANGE_UNSHARE ? give(t, -EINVAL) : V_PASS;
+}
+
 static int set_flags(struct thread *t)
 {
 	struct file f;
@@ -280,6 +287,6 @@ const struct call fd_calls[] = {
 	ERRNO(sendmmsg, ENOSYS), ERRNO(recvmmsg, ENOSYS), PASS(shutdown), PASS(getsockname), PASS(getpeername),
 	TRACE(setsockopt, do_setsockopt), TRACE(getsockopt, do_getsockopt),
 	TRACE(dup, do_dup), TRACE(dup2, do_dup), TRACE(dup3, do_dup), TRACE(fcntl, do_fcntl), TRACE(ioctl, do_ioctl),
-	PASS(close), PASS(close_range), {SYS_lseek, C_EXEC_PROT, do_lseek, 0}, TRACE(sendfile, do_sendfile),
+	PASS(close), TRACE(close_range, do_close_range), {SYS_lseek, C_EXEC_PROT, do_lseek, 0}, TRACE(sendfile, do_sendfile),
 	{-1, C_PASS, NULL, 0},
 };
