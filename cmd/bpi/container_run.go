@@ -32,10 +32,10 @@ func containerRunCommand() *cli.Command {
 			"Exit codes: 3 if the program failed, whatever its own code, which is told; 4 if there is no result. With\n" +
 			"--passthrough-exit the program's own code, as docker run has it, and 125 for trouble of bpi's, 126 or 127 if there is\n" +
 			"no such program.",
-		Flags: []cli.Flag{
+		Flags: append(rootFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "policy", Value: cage.PolicyStrict, Usage: "`NAME` or FILE of the rules; see: bpi policy list"},
 			manyFlag("in", "`NAME=PATH`: a file or folder to show read-only at /in/NAME; PATH alone: under its own name (repeatable)"),
-			manyFlag("out", "`NAME[=PATH]`: the folder /out/NAME; what the program leaves there comes to PATH, or ./NAME (repeatable)"),
+			manyFlag("out", "`NAME=PATH`: the folder /out/NAME; what the program leaves there comes to PATH; PATH alone: under its own name (repeatable)"),
 			&cli.BoolFlag{Name: "force", Usage: "replace folders of outputs that are not empty"},
 			&cli.StringFlag{Name: "work", Usage: "a folder `DIR` of which the program gets a copy at /work to write in"},
 			&cli.StringFlag{Name: "workdir", Usage: "`PATH` in the cage in which the program starts (default: /work)"},
@@ -44,11 +44,9 @@ func containerRunCommand() *cli.Command {
 			&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal `DIGITS` from which randomness comes (default: zeros)"},
 			&cli.StringFlag{Name: "epoch", Usage: "`MOMENT` at which the program's clock begins, as 2026-01-01T00:00:00Z or in seconds since 1970 (default: that one)"},
 			manyFlag("limit", "`NAME=VALUE,…`: limits, such as cpu=10s,mem=1g (default: those of the policy)"),
-			&cli.BoolFlag{Name: "host-root", Usage: "run in this machine's own root, read-only (this is the default)"},
-			&cli.StringFlag{Name: "rootfs", Usage: "run in the root in the folder `DIR`, read-only"},
 			&cli.StringFlag{Name: "witness", Usage: "keep a recording in `FILE`, for bpi container verify, diff and inspect"},
 			&cli.BoolFlag{Name: "passthrough-exit", Usage: "end with the program's own exit code, as docker run does"},
-		},
+		}...),
 		Action: action(containerRun),
 	}
 }
@@ -94,12 +92,16 @@ func containerRunHere(c *cli.Context, e *env) error {
 	}
 	l, err := openCage(e, r.policy)
 	if err != nil {
-		return err
+		return interrupted(c.Context, err)
 	}
 	defer l.close()
 	ctx, cancel := e.bounded(c.Context, 0)
 	defer cancel()
-	if r.inputs.root, err = chooseRoot(ctx, c, l); err != nil {
+	r.inputs.root, err = chooseRoot(ctx, c, e, l)
+	if err == nil && r.inputs.root == nil {
+		r.inputs.root, err = hostRoot()
+	}
+	if err != nil {
 		return interrupted(c.Context, err)
 	}
 	if r.spec.Inputs, err = r.inputs.hash(ctx); err != nil {
@@ -148,8 +150,8 @@ func (r *localRun) flags(c *cli.Context) error {
 		Version: cage.Version, Engine: cage.EngineNative, Mode: r.policy.Mode, Argv: c.Args().Slice(),
 		CPUClass: r.policy.Determinism.CPUClass, Policy: r.policy.Digest(),
 	}
-	if c.Bool("host-root") && c.String("rootfs") != "" {
-		return errors.New("want either --host-root or --rootfs DIR")
+	if err := oneRoot(c); err != nil {
+		return err
 	}
 	var errs [7]error
 	s.Seed, errs[0] = parseSeed(c.String("seed"))
@@ -240,12 +242,39 @@ func readStdin(path string) ([]byte, error) {
 	return b, nil
 }
 
-// chooseRoot finds the root that the flags name.
-func chooseRoot(ctx context.Context, c *cli.Context, l *localCage) (*localRoot, error) {
-	if dir := c.String("rootfs"); dir != "" {
-		return folderRoot(ctx, dir, l.roots(), l.run)
+// rootFlags name the root of a run.
+func rootFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "host-root", Usage: "in this machine's own root, read-only; what run does where no root is named"},
+		&cli.StringFlag{Name: "rootfs", Usage: "in the root in the folder `DIR`, read-only"},
+		&cli.StringFlag{Name: "image", Usage: "in a published image, `NAME`, name@version or name@sha256:…, fetched from a peer unless it is here"},
 	}
-	return hostRoot()
+}
+
+func oneRoot(c *cli.Context) error {
+	n := 0
+	for _, given := range []bool{c.Bool("host-root"), c.String("rootfs") != "", c.String("image") != ""} {
+		if given {
+			n++
+		}
+	}
+	if n > 1 {
+		return errors.New("want one of --host-root, --rootfs DIR and --image NAME")
+	}
+	return nil
+}
+
+// chooseRoot finds the root that the flags name, or gives nil where they name none.
+func chooseRoot(ctx context.Context, c *cli.Context, e *env, l *localCage) (*localRoot, error) {
+	switch {
+	case c.String("rootfs") != "":
+		return folderRoot(ctx, c.String("rootfs"), l)
+	case c.String("image") != "":
+		return imageRoot(ctx, e, c.String("image"), l)
+	case c.Bool("host-root"):
+		return hostRoot()
+	}
+	return nil, nil
 }
 
 // check refuses a spec that no cage may run under the policy. All that is in it comes from the command line.
@@ -321,7 +350,7 @@ func (r *localRun) report(e *env, l *localCage, rec *cage.Recording) error {
 			return fmt.Errorf("keep the recording: %w", err)
 		}
 	}
-	failure := r.failure(rec)
+	failure := r.failure(l, rec)
 	missing, err := r.deliver(e, l, rec)
 	if err == nil && failure == nil {
 		err = missing
@@ -404,7 +433,7 @@ func sortedKeys(m map[string]bool) []string {
 }
 
 // failure is nil if the program ended well.
-func (r *localRun) failure(rec *cage.Recording) error {
+func (r *localRun) failure(l *localCage, rec *cage.Recording) error {
 	res := &rec.Result
 	code := int(res.ExitCode)
 	switch {
@@ -413,7 +442,7 @@ func (r *localRun) failure(rec *cage.Recording) error {
 		if code == cage.ExitNotFound {
 			next = "look what the root has, as in: bpi container run -- ls /usr/bin"
 			if r.inputs.root.origin != "/" {
-				next = "look what the root has: ls " + r.inputs.root.origin
+				next = "look what the root has, as in: ls " + filepath.Join(l.roots(), r.spec.Image.String(), "usr/bin")
 			}
 		}
 		return &exitError{code: exitUsage, err: &programError{code, fmt.Sprintf("program %s cannot start: %s; %s", r.spec.Argv[0], rec.Start, next)}}
