@@ -1,5 +1,5 @@
-# Metanode. `make help` lists the targets. Everything built goes to build/, but for the cage's supervisor, which Go
-# embeds from cage/native/bin/.
+# Metanode. `make help` lists the targets. Everything built goes to build/, but for the cage's supervisor and tracer,
+# which Go embeds from cage/native/bin/.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,18 +21,22 @@ SEEDS     ?= 200
 SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
 SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h cage/native/zygote/*.[ch])
 SUPERVISOR   := cage/native/bin/docklock-supervisor
+TRACER_C     := $(wildcard cage/native/tracer/*.c)
+TRACER_H     := $(wildcard cage/native/tracer/*.h)
+TRACER       := cage/native/bin/docklock-tracer
 WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.* cage/native/zygote/*.[ch])
 WORKER       := build/sql-worker
 
 # Native programs, where their sources are.
-NATIVE := $(if $(SUPERVISOR_C),$(SUPERVISOR)) $(if $(wildcard analytics/worker/build.sh),$(WORKER))
+EMBEDDED := $(if $(SUPERVISOR_C),$(SUPERVISOR)) $(if $(TRACER_C),$(TRACER))
+NATIVE   := $(EMBEDDED) $(if $(wildcard analytics/worker/build.sh),$(WORKER))
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: native bpi ## compile the cage supervisor, the SQL worker and build/bpi
+build: native bpi ## compile the cage's supervisor and tracer, the SQL worker and build/bpi
 
 .PHONY: native
 native: $(NATIVE)
@@ -41,13 +45,17 @@ $(SUPERVISOR): $(SUPERVISOR_C) $(SUPERVISOR_H)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(SUPERVISOR_C)
 
+$(TRACER): $(TRACER_C) $(TRACER_H)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $(TRACER_C)
+
 $(WORKER): $(WORKER_SRC)
 	@mkdir -p $(@D)
 	analytics/worker/build.sh $@
 
 # Go keeps track of its own sources, so bpi is built every time; with nothing changed that takes a second.
 .PHONY: bpi
-bpi: $(if $(SUPERVISOR_C),$(SUPERVISOR))
+bpi: $(EMBEDDED)
 	@mkdir -p build
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/bpi ./cmd/bpi
 
@@ -67,6 +75,7 @@ lint: native ## gofmt, go vet, staticcheck, and warnings of the C compiler as er
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(if $(SUPERVISOR_C),$(CC) $(CFLAGS) -fsyntax-only $(SUPERVISOR_C))
+	$(if $(TRACER_C),$(CC) $(CFLAGS) -fsyntax-only $(TRACER_C))
 	@for f in .ci/run $$(find . -name '*.sh' -not -path './.git/*'); do bash -n "$$f"; done
 
 .PHONY: fuzz
@@ -85,7 +94,7 @@ e2e: build ## networks of real processes: faults, late joiners, tampered receipt
 .PHONY: bench
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
 	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_BENCH=1 \
-	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench
+	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench ./cage/bench
 
 .PHONY: demo
 demo: build ## four peers, a data set, a job, and its receipt verified with the network down
@@ -93,4 +102,4 @@ demo: build ## four peers, a data set, a job, and its receipt verified with the 
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf build cage/native/bin/docklock-supervisor
+	rm -rf build $(SUPERVISOR) $(TRACER)

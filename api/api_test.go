@@ -67,8 +67,8 @@ func TestClientReachesEveryQuestion(t *testing.T) {
 	check("genesis", string(g), "genesis", err)
 	tr, err := c.Trust(ctx)
 	check("trust", tr, testTrust(), err)
-	l, err := c.Jobs(ctx, api.JobQuery{Limit: 3, Cursor: "x&y", State: api.JobSealed})
-	check("jobs", l.Next, fmt.Sprint(3, "x&y", api.JobSealed), err)
+	l, err := c.Jobs(ctx, api.JobQuery{Limit: 3, Cursor: "x&y", State: api.JobSealed, Kind: api.KindNative})
+	check("jobs", l.Next, fmt.Sprint(3, "x&y", api.JobSealed, api.KindNative), err)
 	j, err := c.Job(ctx, testID.Short())
 	check("job", j.ID, testID, err)
 	d, err := c.Dataset(ctx, "users@sha256:00/..%?")
@@ -80,6 +80,13 @@ func TestClientReachesEveryQuestion(t *testing.T) {
 	pl, err := c.PlanSQL(ctx, api.PlanRequest{SQL: "SELECT 1", Datasets: []string{"users"}})
 	check("plan", pl.R, uint32(3), err)
 	check("plan request", f.plan.SQL, "SELECT 1", nil)
+	pn, err := c.PlanNative(ctx, api.NativeRequest{Image: "base", Args: []string{"true"}})
+	check("native plan", pn.R, uint32(3), err)
+	check("native plan request", f.native.Args, []string{"true"}, nil)
+	im, err := c.Image(ctx, "base@sha256:00/..%?")
+	check("image", im.Name, "base@sha256:00/..%?", err)
+	ims, err := c.Images(ctx)
+	check("images", ims[0].Digest, testID, err)
 	dr, err := c.Drain(ctx, true)
 	check("drain", dr.Draining && f.drained, true, err)
 	out, n, err := c.JobOutput(ctx, "abcd", "dir/a b?.csv")
@@ -197,6 +204,7 @@ func TestBadRequestsAreRefusedInForm(t *testing.T) {
 		{"GET", "/v1/jobs?limit=0", "", "", 400, api.CodeMalformed},
 		{"GET", "/v1/jobs?limit=501", "", "", 400, api.CodeMalformed},
 		{"GET", "/v1/jobs?state=sealed%20failed", "", "", 400, api.CodeMalformed},
+		{"GET", "/v1/jobs?kind=shell", "", "", 400, api.CodeMalformed},
 		{"GET", "/v1/jobs/" + strings.Repeat("a", 257), "", "", 400, api.CodeMalformed},
 		{"GET", "/v1/jobs/none", "", "", 404, api.CodeNotFound},
 		{"GET", "/v1/jobs/none/events", "", "", 404, api.CodeNotFound},
@@ -341,7 +349,7 @@ func TestMetricsReadinessAndMounts(t *testing.T) {
 // A list must be [] and not null where a program iterates over it.
 func TestEmptyListsAreNotNull(t *testing.T) {
 	_, base := serve(t, newFake(), api.Options{})
-	for _, path := range []string{"/v1/status", "/v1/jobs", "/v1/chain/blocks/1", "/v1/chain/validators", "/v1/chain/executors", "/v1/jobs/" + testID.Short(), "/v1/datasets/x", "/v1/datasets", "/v1/peers"} {
+	for _, path := range []string{"/v1/status", "/v1/jobs", "/v1/chain/blocks/1", "/v1/chain/validators", "/v1/chain/executors", "/v1/jobs/" + testID.Short(), "/v1/datasets/x", "/v1/datasets", "/v1/images/x", "/v1/images", "/v1/peers"} {
 		resp, err := http.Get(base + path)
 		if err != nil {
 			t.Fatal(err)
@@ -360,6 +368,7 @@ func FuzzRequests(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add("/v1/sql/plan", "", "application/json", []byte(`{"sql":"SELECT 1","datasets":["users"]}`))
+	f.Add("/v1/native/plan", "", "application/json", []byte(`{"image":"base","args":["true"],"limits":{"calls":1}}`))
 	f.Add("/v1/datasets/sniff", "", "application/json", []byte(`{"files":[{"path":"a","digest":""}]}`))
 	f.Add("/v1/commands", "wait=1s", "application/cbor", []byte{0x83})
 	f.Add("/v1/../x", "from=1&from=2", "", []byte{})

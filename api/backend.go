@@ -15,6 +15,7 @@ type Backend interface {
 	ChainReader
 	Jobs
 	Datasets
+	Images
 	Blobs
 	Admin
 }
@@ -64,6 +65,8 @@ type Jobs interface {
 	Receipt(ctx context.Context, ref string) (*Receipt, error)
 	// PlanSQL resolves, checks and prepares; the engine's refusals are BadSQL errors.
 	PlanSQL(ctx context.Context, req PlanRequest) (Plan, error)
+	// PlanNative resolves and prepares a program's job.
+	PlanNative(ctx context.Context, req NativeRequest) (Plan, error)
 }
 
 // Datasets tells about data sets. A ref is name, name@version or name@sha256:digest.
@@ -71,6 +74,12 @@ type Datasets interface {
 	Datasets(ctx context.Context) ([]Dataset, error)
 	Dataset(ctx context.Context, ref string) (DatasetDetail, error)
 	SniffDataset(ctx context.Context, req SniffRequest) (SniffResult, error)
+}
+
+// Images tells about images. A ref is name, name@version or name@sha256:digest.
+type Images interface {
+	Images(ctx context.Context) ([]Image, error)
+	Image(ctx context.Context, ref string) (ImageDetail, error)
 }
 
 // Blobs stores and gives bytes by digest.

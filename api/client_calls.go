@@ -153,6 +153,9 @@ func (c *Client) Jobs(ctx context.Context, q JobQuery) (JobList, error) {
 	if q.State != "" {
 		v.Set("state", q.State)
 	}
+	if q.Kind != "" {
+		v.Set("kind", q.Kind)
+	}
 	var l JobList
 	return l, c.getJSON(ctx, "/v1/jobs", v, &l)
 }
@@ -220,6 +223,12 @@ func (c *Client) PlanSQL(ctx context.Context, req PlanRequest) (Plan, error) {
 	return p, c.json(ctx, http.MethodPost, "/v1/sql/plan", nil, &req, &p)
 }
 
+// PlanNative asks the node to prepare a job that runs a program in an image.
+func (c *Client) PlanNative(ctx context.Context, req NativeRequest) (Plan, error) {
+	var p Plan
+	return p, c.json(ctx, http.MethodPost, "/v1/native/plan", nil, &req, &p)
+}
+
 // Datasets lists the newest version of every data set.
 func (c *Client) Datasets(ctx context.Context) ([]Dataset, error) {
 	var l []Dataset
@@ -236,6 +245,18 @@ func (c *Client) Dataset(ctx context.Context, ref string) (DatasetDetail, error)
 func (c *Client) SniffDataset(ctx context.Context, req SniffRequest) (SniffResult, error) {
 	var s SniffResult
 	return s, c.json(ctx, http.MethodPost, "/v1/datasets/sniff", nil, &req, &s)
+}
+
+// Images lists the newest version of every image.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	var l []Image
+	return l, c.getJSON(ctx, "/v1/images", nil, &l)
+}
+
+// Image asks for one image by name, name@version or name@sha256:digest.
+func (c *Client) Image(ctx context.Context, ref string) (ImageDetail, error) {
+	var d ImageDetail
+	return d, c.getJSON(ctx, "/v1/images/"+url.PathEscape(ref), nil, &d)
 }
 
 // PutBlob uploads exactly size bytes of r, whose plain SHA-256 is d, and returns once the node has them durably.

@@ -27,6 +27,7 @@ type fakeNode struct {
 	release  chan struct{}         // and waits here
 	waited   time.Duration         // of the last CommandStatus
 	plan     api.PlanRequest       // the last
+	native   api.NativeRequest     // the last
 	drained  bool                  //
 	events   []api.Event           //
 	eventErr error                 // what Events ends with
@@ -115,7 +116,7 @@ func (f *fakeNode) WriteAudit(_ context.Context, q api.AuditQuery, w io.Writer) 
 }
 
 func (f *fakeNode) Jobs(_ context.Context, q api.JobQuery) (api.JobList, error) {
-	return api.JobList{Next: fmt.Sprint(q.Limit, q.Cursor, q.State)}, f.err
+	return api.JobList{Next: fmt.Sprint(q.Limit, q.Cursor, q.State, q.Kind)}, f.err
 }
 
 func (f *fakeNode) Job(_ context.Context, ref string) (api.Job, error) {
@@ -158,12 +159,25 @@ func (f *fakeNode) PlanSQL(_ context.Context, req api.PlanRequest) (api.Plan, er
 	return api.Plan{R: 3, Q: 2}, f.err
 }
 
+func (f *fakeNode) PlanNative(_ context.Context, req api.NativeRequest) (api.Plan, error) {
+	f.native = req
+	return api.Plan{R: 3, Q: 2}, f.err
+}
+
+func (f *fakeNode) Images(context.Context) ([]api.Image, error) {
+	return []api.Image{{Digest: testID}}, f.err
+}
+
+func (f *fakeNode) Image(_ context.Context, ref string) (api.ImageDetail, error) {
+	return api.ImageDetail{Image: api.Image{Publication: api.Publication{Name: ref}}}, f.err
+}
+
 func (f *fakeNode) Datasets(context.Context) ([]api.Dataset, error) {
-	return []api.Dataset{{Name: "users"}}, f.err
+	return []api.Dataset{{Rows: 3}}, f.err
 }
 
 func (f *fakeNode) Dataset(_ context.Context, ref string) (api.DatasetDetail, error) {
-	return api.DatasetDetail{Dataset: api.Dataset{Name: ref}}, f.err
+	return api.DatasetDetail{Dataset: api.Dataset{Publication: api.Publication{Name: ref}}}, f.err
 }
 
 func (f *fakeNode) SniffDataset(_ context.Context, req api.SniffRequest) (api.SniffResult, error) {

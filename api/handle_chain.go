@@ -134,25 +134,15 @@ func (h *handler) getAudit(w http.ResponseWriter, r *http.Request) {
 	s.end(r, h.b.WriteAudit(r.Context(), a, s))
 }
 
-func (h *handler) getDataset(w http.ResponseWriter, r *http.Request) {
-	name, err := ref(r, "ref")
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	d, err := h.b.Dataset(r.Context(), name)
-	h.reply(w, r, http.StatusOK, d, err)
-}
-
 var jobStates = []string{JobPending, JobQueued, JobRunning, JobCommitting, JobRevealing, JobSealed, JobFailed, JobCancelled, JobExpired}
 
 func (h *handler) getJobs(w http.ResponseWriter, r *http.Request) {
-	q, err := query(r, "limit", "cursor", "state")
+	q, err := query(r, "limit", "cursor", "state", "kind")
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	jq := JobQuery{Limit: 50, Cursor: q["cursor"], State: q["state"]}
+	jq := JobQuery{Limit: 50, Cursor: q["cursor"], State: q["state"], Kind: q["kind"]}
 	if s, ok := q["limit"]; ok {
 		n, err := number(s, "limit")
 		if err != nil || n == 0 || n > 500 {
@@ -163,6 +153,10 @@ func (h *handler) getJobs(w http.ResponseWriter, r *http.Request) {
 	}
 	if jq.State != "" && !slices.Contains(jobStates, jq.State) {
 		h.fail(w, r, Malformed("", "state %.40q is none of a job's; those are: %s", jq.State, strings.Join(jobStates, ", ")))
+		return
+	}
+	if jq.Kind != "" && jq.Kind != KindSQL && jq.Kind != KindNative {
+		h.fail(w, r, Malformed("", "kind %.40q is none of a job's; those are: %s, %s", jq.Kind, KindSQL, KindNative))
 		return
 	}
 	l, err := h.b.Jobs(r.Context(), jq)

@@ -55,9 +55,12 @@ func (h *handler) routes() []route {
 		{"GET /v1/jobs/{id}/outputs/{name...}", h.getOutput},
 		{"GET /v1/receipts/{id}", h.getReceipt},
 		{"POST /v1/sql/plan", exchange(h, h.b.PlanSQL)},
+		{"POST /v1/native/plan", exchange(h, h.b.PlanNative)},
 		{"GET /v1/datasets", answer(h, h.b.Datasets)},
-		{"GET /v1/datasets/{ref}", h.getDataset},
+		{"GET /v1/datasets/{ref}", byRef(h, h.b.Dataset)},
 		{"POST /v1/datasets/sniff", exchange(h, h.b.SniffDataset)},
+		{"GET /v1/images", answer(h, h.b.Images)},
+		{"GET /v1/images/{ref}", byRef(h, h.b.Image)},
 		{"PUT /v1/blobs", h.putBlob},
 		{"GET /v1/blobs/{digest}", h.getBlob}, // and HEAD
 		{"POST /v1/admin/drain", h.local(exchange(h, func(ctx context.Context, d Drain) (DrainStatus, error) { return h.b.Drain(ctx, d.On) }))},
@@ -139,6 +142,19 @@ func (h *handler) local(next http.HandlerFunc) http.HandlerFunc {
 func answer[T any](h *handler, ask func(context.Context) (T, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := ask(r.Context())
+		h.reply(w, r, http.StatusOK, v, err)
+	}
+}
+
+// byRef makes a handler of a question about the one thing that the path's ref names.
+func byRef[T any](h *handler, ask func(context.Context, string) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name, err := ref(r, "ref")
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		v, err := ask(r.Context(), name)
 		h.reply(w, r, http.StatusOK, v, err)
 	}
 }

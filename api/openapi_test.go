@@ -53,6 +53,8 @@ func (stub) ChainStatus(context.Context) (s ChainStatus, err error)             
 func (stub) Validators(context.Context) (s Validators, err error)                  { return }
 func (stub) Executors(context.Context) (s []Executor, err error)                   { return }
 func (stub) Datasets(context.Context) (s []Dataset, err error)                     { return }
+func (stub) Images(context.Context) (s []Image, err error)                         { return }
+func (stub) PlanNative(context.Context, NativeRequest) (s Plan, err error)         { return }
 func (stub) PlanSQL(context.Context, PlanRequest) (s Plan, err error)              { return }
 func (stub) SniffDataset(context.Context, SniffRequest) (s SniffResult, err error) { return }
 
@@ -65,6 +67,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 	want := string(openAPI[:i]) + marker + schemas(
 		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Executor{}, Event{}, Problem{},
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
+		NativeRequest{}, Image{}, ImageDetail{},
 		BlobStored{}, Drain{}, DrainStatus{},
 	)
 	if *update {

@@ -24,12 +24,19 @@ func Ended(state string) bool {
 	return state == JobSealed || state == JobFailed || state == JobCancelled || state == JobExpired
 }
 
+// Kinds of job.
+const (
+	KindSQL    = "sql"    // a query
+	KindNative = "native" // a program in an image
+)
+
 // JobQuery pages through jobs, newest first. Limit 0 means 50; at most 500. Cursor is JobList.Next of the page before.
-// State "" means any.
+// State "" means any, and so does Kind.
 type JobQuery struct {
 	Limit  int
 	Cursor string
 	State  string
+	Kind   string
 }
 
 // JobList is one page of jobs.
@@ -43,7 +50,7 @@ type JobSummary struct {
 	ID       digest.Digest  `json:"id"`
 	State    string         `json:"state"`
 	Reason   string         `json:"reason,omitempty"` // of a failure or an end: "no_quorum", ...; of a queued job: what it waits for
-	Kind     string         `json:"kind"`             // "sql"
+	Kind     string         `json:"kind"`             // "sql" or "native"
 	Note     string         `json:"note,omitempty"`
 	Client   sign.PublicKey `json:"client"`
 	OnBehalf string         `json:"on_behalf,omitempty"` // who asked the gateway that signed
@@ -135,6 +142,44 @@ type PlanRequest struct {
 	Explain     bool           `json:"explain,omitempty"`  // answer with the engine's plan as well
 }
 
+// NativeRequest asks a peer to prepare a job that runs a program in an image. Zero numbers mean defaults, which the
+// answer's work shows.
+type NativeRequest struct {
+	Image   string         `json:"image"`  // name, name@version or name@sha256:...
+	Policy  digest.Digest  `json:"policy"` // one of a mode that traces: not sealed
+	Args    []string       `json:"args"`   // the program and its arguments
+	Env     []string       `json:"env,omitempty"`
+	Stdin   []byte         `json:"stdin,omitempty"`
+	Workdir string         `json:"workdir,omitempty"` // "": /work
+	Inputs  []NativeInput  `json:"inputs,omitempty"`
+	Outs    []string       `json:"outs,omitempty"` // folders in /out that are there when the program starts
+	Limits  Limits         `json:"limits"`
+	R       uint32         `json:"r,omitempty"`
+	Q       uint32         `json:"q,omitempty"`
+	Seed    *digest.Digest `json:"seed,omitempty"`     // nil: derived from the work, so that equal jobs are equal
+	EpochNs uint64         `json:"epoch_ns,omitempty"` // start of the virtual clock
+	Fresh   bool           `json:"fresh,omitempty"`    // do not look for a sealed job with the same work
+}
+
+// NativeInput is what a program finds at /in/NAME: the folder of a data set's files, or one blob that peers hold.
+type NativeInput struct {
+	Name string `json:"name"`
+	Ref  string `json:"ref"` // name, name@version or name@sha256:... of a data set; or the blob's digest, sha256: before it or not
+}
+
+// Limits bound a job of kind "native"; 0 means the policy's default.
+type Limits struct {
+	MemoryBytes uint64 `json:"memory_bytes,omitempty"`
+	OutputBytes uint64 `json:"output_bytes,omitempty"`
+	Files       uint32 `json:"files,omitempty"`     // open at once
+	Processes   uint32 `json:"processes,omitempty"` // threads and processes alive at once
+	CPUMs       uint64 `json:"cpu_ms,omitempty"`
+	WallMs      uint64 `json:"wall_ms,omitempty"`
+	Calls       uint64 `json:"calls,omitempty"`      // system calls that the cage answers
+	VirtualMs   uint64 `json:"virtual_ms,omitempty"` // of the virtual clock
+	Spawned     uint32 `json:"spawned,omitempty"`    // threads and processes ever
+}
+
 // Plan is a checked job, ready to be signed. The client verifies what it can: that Work carries its SQL, limits and
 // the manifests that it expects.
 type Plan struct {
@@ -143,6 +188,7 @@ type Plan struct {
 	R          uint32            `json:"r"`
 	Q          uint32            `json:"q"`
 	Datasets   []ResolvedDataset `json:"datasets"`
+	Image      *ResolvedImage    `json:"image,omitempty"` // of a job of kind "native"
 	Warnings   []string          `json:"warnings,omitempty"`
 	Explain    string            `json:"explain,omitempty"` // the engine's plan, as text
 	Reuse      *digest.Digest    `json:"reuse,omitempty"`   // a sealed job with the same work
@@ -158,20 +204,45 @@ type ResolvedDataset struct {
 	Manifest digest.Digest `json:"manifest"`
 }
 
-// Dataset is one version of a data set.
-type Dataset struct {
+// ResolvedImage is the same for an image.
+type ResolvedImage struct {
+	Ref     string        `json:"ref"`
+	Name    string        `json:"name"`
+	Version uint64        `json:"version"`
+	Digest  digest.Digest `json:"digest"`
+}
+
+// Publication is one version of a data set or an image, and who holds its bytes.
+type Publication struct {
 	Name     string           `json:"name"`
 	Version  uint64           `json:"version"`
-	Manifest digest.Digest    `json:"manifest"`
 	Owner    sign.PublicKey   `json:"owner"`
 	Height   uint64           `json:"height"` // block that published it
 	TimeMs   uint64           `json:"time_ms"`
 	Bytes    uint64           `json:"bytes"`
-	Files    int              `json:"files"`
-	Rows     uint64           `json:"rows"`
 	Wanted   uint32           `json:"holders_wanted"`
 	Holders  []sign.PublicKey `json:"holders"`  // peers that attested the bytes
 	Complete bool             `json:"complete"` // as many hold it as are wanted, or as there are
+}
+
+// Dataset is one version of a data set.
+type Dataset struct {
+	Publication
+	Manifest digest.Digest `json:"manifest"`
+	Files    int           `json:"files"`
+	Rows     uint64        `json:"rows"`
+}
+
+// Image is one version of an image: the root file system of jobs of kind "native", as one archive.
+type Image struct {
+	Publication
+	Digest digest.Digest `json:"digest"` // plain SHA-256 of the archive
+}
+
+// ImageDetail is an image with the versions of the same name, rising.
+type ImageDetail struct {
+	Image
+	Versions []uint64 `json:"versions"`
 }
 
 // DatasetDetail is a data set with what its manifest says.

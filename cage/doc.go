@@ -7,5 +7,9 @@
 // CPU time, the machine's memory). Any other error is trouble with this machine. Only a Result may be put in a
 // statement and signed.
 //
+// In strict mode the witness of a run is a Chain of events with a checkpoint every CheckpointEvery, made by a Recorder
+// from what the engine's tracer tells. A Recording keeps them, and Compare finds the first event in which two runs
+// differ. Sealed and relaxed runs have a witness of what went in and came out.
+//
 // The package is pure: no files, no clock, no goroutines. All of its values may be shared once made.
 package cage

@@ -1,104 +1,161 @@
 package cage
 
 import (
-	"github.com/metanode/metanode/internal/canon"
+	"fmt"
+	"slices"
+
 	"github.com/metanode/metanode/internal/digest"
 )
 
-// Policy says which system calls a program may make. What it does not name kills the program, and so does any call of
-// another architecture's table. An engine compiles the filter from it, so that its digest in a spec names the filter.
+// PolicyVersion is the version of the file format and of what its words mean.
+const PolicyVersion = 1
+
+// Policy is the rules of a cage: which system calls a program may make, and what it may find out about the world. A file
+// of it (ParsePolicy) is an OCI seccomp profile, the LinuxSeccomp of the runtime specification, to which a name, a mode
+// and a section on determinism are added. An engine compiles the filter from it (Filter), so that its digest in a spec
+// names the filter. The zero Policy is none; a Policy comes from ParsePolicy, Policies or PolicyNamed.
 type Policy struct {
-	_       struct{} `cbor:",toarray"`
-	Version uint32   // 1
-	Name    string
-	Calls   []Call // sorted by Name
-	Startup []Call // besides Calls, for a program that is executed in the cage rather than forked from a zygote
+	Name        string
+	Mode        string // one of the modes of a Spec
+	Default     Action // for a call that no rule decides; ActionAllow in all modes but sealed
+	Calls       []Call // sorted by Name; of the same name, the first that applies decides
+	Startup     []Call // sealed: tried before Calls for a program that is executed in the cage rather than forked
+	Determinism Determinism
 }
 
-// Call is the rule for one system call. Several rules of the same name are tried in order.
-type Call struct {
-	_     struct{} `cbor:",toarray"`
-	Name  string   // of the x86-64 system call
-	Errno uint32   // what it answers; 0: the call is let through
-	When  []Arg    // all must hold for the rule to apply
-}
+// Action is what becomes of a system call.
+type Action string
 
-// Arg compares the low 32 bits of one argument under a mask.
-type Arg struct {
-	_     struct{} `cbor:",toarray"`
-	Index uint32   // 0 to 5
-	Mask  uint32
-	Value uint32
-}
-
-// Digest names the policy.
-func (p *Policy) Digest() digest.Digest { return digest.Sum("docklock/policy/1", canon.Must(p)) }
-
-// Errors that rules answer with, as Linux numbers them.
+// The actions, in the words of the OCI runtime specification.
 const (
-	eperm  = 1
-	enotty = 25
-	enosys = 38
+	ActionAllow Action = "SCMP_ACT_ALLOW" // in strict and relaxed mode: it is answered as the tracer's tables say
+	ActionErrno Action = "SCMP_ACT_ERRNO" // it is not made, and answers Call.Errno
+	ActionKill  Action = "SCMP_ACT_KILL_PROCESS"
 )
 
-// Sealed is the policy for images that bring their own clock and randomness: enough for a single-threaded static
-// program that reads its inputs, computes, and writes its outputs. Calls that tell time, give randomness, start
-// processes, open sockets or reach other processes kill. A few that programs make for advice and can do without
-// answer with a fixed error.
-func Sealed() *Policy {
-	p := &Policy{Version: 1, Name: "sealed"}
-	for _, name := range []string{
-		"access", "brk", "chdir", "close", "dup", "dup2", "dup3", "exit", "exit_group", "faccessat", "faccessat2",
-		"fadvise64", "fallocate", "fchdir", "fcntl", "fdatasync", "flock", "fstat", "fsync", "ftruncate", "futex", "getcwd",
-		"getdents64", "getegid", "geteuid", "getgid", "getpid", "gettid", "getuid", "link", "linkat", "lseek", "lstat",
-		"madvise", "mkdir", "mkdirat", "mremap", "msync", "munmap", "newfstatat", "open", "openat", "pread64", "preadv",
-		"pwrite64", "pwritev", "read", "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2",
-		"restart_syscall", "rmdir", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "sigaltstack", "stat",
-		"statx", "truncate", "umask", "unlink", "unlinkat", "write", "writev",
-	} {
-		p.Calls = append(p.Calls, Call{Name: name})
-	}
-	add := func(name string, errno uint32, when ...Arg) {
-		p.Calls = append(p.Calls, Call{Name: name, Errno: errno, When: when})
-	}
-	const all = 0xffffffff
-	const protExec = 4
-	add("mmap", 0, Arg{Index: 2, Mask: protExec})                 // no new code
-	add("mprotect", 0, Arg{Index: 2, Mask: protExec})             //
-	add("tgkill", 0, Arg{Index: 0, Mask: all, Value: 2})          // abort(): a job's process is number 2 of its namespace
-	add("ioctl", enotty, Arg{Index: 1, Mask: all, Value: 0x5401}) // TCGETS, from isatty
-	add("prlimit64", 0, Arg{Index: 2, Mask: all})                 // reading a limit, which the spec has set
-	add("prlimit64", eperm)
-	add("getrlimit", 0)
-	for _, name := range []string{"chmod", "fchmod", "fchmodat", "setrlimit", "utimensat"} {
-		add(name, eperm)
-	}
-	for _, name := range []string{
-		"copy_file_range", "fstatfs", "get_mempolicy", "getcpu", "mbind", "membarrier", "sched_getaffinity",
-		"sched_setaffinity", "sendfile", "statfs", "sysinfo", "uname",
-	} {
-		add(name, enosys)
-	}
-	// glibc's start-up. uname tells the kernel's release, which static glibc before 2.37 insists on; getrandom of
-	// 8 bytes that must not block is the allocator's guard against double frees.
-	p.Startup = []Call{
-		{Name: "arch_prctl"},
-		{Name: "execveat", When: []Arg{{Index: 4, Mask: all, Value: 0x1000}}},
-		{Name: "getrandom", When: []Arg{{Index: 1, Mask: all, Value: 8}, {Index: 2, Mask: all, Value: 1}}},
-		{Name: "rseq"},
-		{Name: "set_robust_list"},
-		{Name: "set_tid_address"},
-		{Name: "uname"},
-	}
-	sortCalls(p.Calls)
-	return p
+// Call is the rule for one system call.
+type Call struct {
+	Name   string // of the x86-64 system call
+	Action Action
+	Errno  uint32 // 1 to 4095 with ActionErrno, else 0
+	When   []Arg  // all must hold for the rule to apply; at most one an argument
 }
 
-// sortCalls orders by name and keeps the order of rules of the same name.
-func sortCalls(c []Call) {
-	for i := 1; i < len(c); i++ {
-		for j := i; j > 0 && c[j].Name < c[j-1].Name; j-- {
-			c[j], c[j-1] = c[j-1], c[j]
+// Arg is a condition on one argument of a system call, as an unsigned number of 64 bits.
+type Arg struct {
+	Index uint32 // 0 to 5
+	Op    Op
+	Value uint64 // what is compared with; of OpMaskedEqual, what the bits under Mask must be
+	Mask  uint64 // 0 but for OpMaskedEqual
+}
+
+// Op is how an argument is compared.
+type Op string
+
+// The comparisons, in the words of the OCI runtime specification. In a file, the mask of OpMaskedEqual is "value" and
+// what it is compared with "valueTwo".
+const (
+	OpNotEqual     Op = "SCMP_CMP_NE"
+	OpLess         Op = "SCMP_CMP_LT"
+	OpLessEqual    Op = "SCMP_CMP_LE"
+	OpEqual        Op = "SCMP_CMP_EQ"
+	OpGreaterEqual Op = "SCMP_CMP_GE"
+	OpGreater      Op = "SCMP_CMP_GT"
+	OpMaskedEqual  Op = "SCMP_CMP_MASKED_EQ"
+)
+
+// Determinism says where a program has from what differs between machines and moments.
+type Determinism struct {
+	Clock     string // "virtual": the cage's, from the spec's epoch on; "image": the program brings its own (sealed)
+	RNG       string // "seeded": the cage's, from the spec's seed; "image": the program brings its own (sealed)
+	CPUClass  string // the class that programs are shown: CPUx86_64v2
+	Net       string // "none": a loopback of its own and nothing behind it
+	Scheduler string // "serial": one thread at a time, in an order that is the cage's; "host": as the machine has it (relaxed)
+	Processes bool   // may it start threads and processes
+	Writable  bool   // has it writable folders, and with them outputs other than stdout and stderr
+	Defaults  Bounds // of limits that whoever makes a spec did not choose; 0: DefaultLimits
+	Max       Bounds // of limits that a spec may have; 0: what Spec.Check allows
+}
+
+// Bounds are numbers for the members of Limits, by the names that policy files give them. 0 means that none is set.
+type Bounds struct {
+	MemoryBytes uint64 `json:"memory_bytes,omitempty"`
+	OutputBytes uint64 `json:"output_bytes,omitempty"`
+	Files       uint64 `json:"files,omitempty"`
+	Processes   uint64 `json:"processes,omitempty"`
+	CPUMs       uint64 `json:"cpu_ms,omitempty"`
+	WallMs      uint64 `json:"wall_ms,omitempty"`
+	Calls       uint64 `json:"calls,omitempty"`
+	VirtualMs   uint64 `json:"virtual_ms,omitempty"`
+	Spawned     uint64 `json:"spawned,omitempty"`
+}
+
+// Digest names the policy: that of its canonical form, under a tag.
+func (p *Policy) Digest() digest.Digest { return digest.Sum("docklock/policy/1", p.Marshal()) }
+
+// Limits are those that a spec under p gets where nobody says otherwise. A sealed policy has no defaults of its own.
+func (p *Policy) Limits() Limits {
+	l := DefaultLimits()
+	b := boundsOf(&l)
+	for i, f := range b.list() {
+		if d := *p.Determinism.Defaults.list()[i].v; d > 0 {
+			*f.v = d
+		}
+		if most := *p.Determinism.Max.list()[i].v; most > 0 {
+			*f.v = min(*f.v, most)
 		}
 	}
+	return Limits{
+		MemoryBytes: b.MemoryBytes, OutputBytes: b.OutputBytes, Files: uint32(b.Files), Processes: uint32(b.Processes),
+		CPUMs: b.CPUMs, WallMs: b.WallMs, Calls: b.Calls, VirtualMs: b.VirtualMs, Spawned: uint32(b.Spawned),
+	}
+}
+
+func boundsOf(l *Limits) Bounds {
+	return Bounds{
+		MemoryBytes: l.MemoryBytes, OutputBytes: l.OutputBytes, Files: uint64(l.Files), Processes: uint64(l.Processes),
+		CPUMs: l.CPUMs, WallMs: l.WallMs, Calls: l.Calls, VirtualMs: l.VirtualMs, Spawned: uint64(l.Spawned),
+	}
+}
+
+// Admit refuses a spec that p does not allow, though Spec.Check may: one of another mode or CPU class, with limits over
+// p's, or with writable places where p has none.
+func (p *Policy) Admit(s *Spec) error {
+	switch d := &p.Determinism; {
+	case s.Mode != p.Mode:
+		return fmt.Errorf("policy %s is for mode %q, and the spec is of mode %q", p.Name, p.Mode, s.Mode)
+	case s.CPUClass != d.CPUClass:
+		return fmt.Errorf("policy %s is for CPU class %q, and the spec is of %q", p.Name, d.CPUClass, s.CPUClass)
+	case !d.Writable && len(s.Outs) > 0:
+		return fmt.Errorf("policy %s has no writable folders, so there can be no output %q: write to standard output, or use policy %s", p.Name, s.Outs[0], PolicyStrict)
+	}
+	if !p.Determinism.Writable {
+		for i := range s.Inputs {
+			if in := &s.Inputs[i]; in.Place != PlaceIn {
+				return fmt.Errorf("policy %s has no writable folders, so there can be no copy at %s: make it an input, or use policy %s", p.Name, in.At(), PolicyStrict)
+			}
+		}
+	}
+	asked := boundsOf(&s.Limits)
+	for i, f := range p.Determinism.Max.list() {
+		if v := *asked.list()[i].v; *f.v > 0 && v > *f.v {
+			return fmt.Errorf("policy %s allows at most %d for the limit %s, and the spec asks for %d", p.Name, *f.v, f.name, v)
+		}
+	}
+	return nil
+}
+
+// clone is a copy that shares nothing with p.
+func (p *Policy) clone() *Policy {
+	c := *p
+	c.Calls, c.Startup = cloneCalls(p.Calls), cloneCalls(p.Startup)
+	return &c
+}
+
+func cloneCalls(list []Call) []Call {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].When = slices.Clone(list[i].When)
+	}
+	return list
 }

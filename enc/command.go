@@ -12,7 +12,7 @@ import (
 // Kind says which body a command carries.
 type Kind string
 
-// The kinds of command. Services, images and validator changes come with their own kinds.
+// The kinds of command. Services and validator changes come with their own kinds.
 const (
 	KindSubmitJob      Kind = "submit-job"
 	KindCancelJob      Kind = "cancel-job"
@@ -22,6 +22,8 @@ const (
 	KindDecline        Kind = "decline"
 	KindReveal         Kind = "reveal"
 	KindPublishDataset Kind = "publish-dataset"
+	KindPublishImage   Kind = "publish-image"
+	KindWithdraw       Kind = "withdraw"
 	KindHoldBlobs      Kind = "hold-blobs"
 )
 
@@ -174,6 +176,26 @@ type PublishDataset struct {
 	Blobs    []BlobRef // the manifest and every file, sorted by digest
 	Holders  uint32    // how many peers are to hold the bytes
 	Rows     uint64    // for people
+}
+
+// PublishImage puts a name on an image: one blob, the archive of a root file system. Names of images are apart from those
+// of data sets, and the same rules hold for them.
+type PublishImage struct {
+	_       struct{} `cbor:",toarray"`
+	Name    string
+	Image   digest.Digest // plain SHA-256 of the archive
+	Bytes   uint64
+	Holders uint32 // how many peers are to hold it
+}
+
+// Withdraw ends one version of a name of the signer's. Whoever holds its bytes for no other version need not any more, so
+// a job that was ordered before and has not fetched them may find them gone. The name stays the signer's, and the number
+// is not given again: what a receipt calls users@3 is never something else.
+type Withdraw struct {
+	_       struct{} `cbor:",toarray"`
+	Catalog string   // CatalogDatasets or CatalogImages
+	Name    string
+	Version uint64 // at least 1
 }
 
 // BlobRef names bytes and their number.

@@ -28,6 +28,7 @@ var (
 	testPolicy = digest.Of([]byte("policy"))
 	testBlob   = digest.Of([]byte("blob"))
 	testList   = digest.Of([]byte("manifest"))
+	testImage  = digest.Of([]byte("image"))
 )
 
 func testKey(kind string, i int) sign.PrivateKey {
@@ -68,6 +69,17 @@ func ready(t testing.TB, n, slots int) *chain {
 		Name: "users", Manifest: testList, Holders: 3, Rows: 5, Blobs: sortedBlobs(testList, testBlob),
 	}))
 	c.block(cmds...)
+	c.refused(0)
+	return c
+}
+
+// imaged is ready with an image that is held.
+func imaged(t testing.TB, n, slots int) *chain {
+	t.Helper()
+	c := ready(t, n, slots)
+	c.block(c.cmd(c.client, &PublishImage{Name: "base", Image: testImage, Bytes: 10, Holders: 2}))
+	c.refused(0)
+	c.block(c.cmd(c.nodes[0], &HoldBlobs{Manifests: []digest.Digest{testImage}}))
 	c.refused(0)
 	return c
 }
@@ -164,6 +176,18 @@ func testWork() receipt.Work {
 	}
 }
 
+// nativeWork runs a program in testImage over a data set's file.
+func nativeWork() receipt.Work {
+	w := testWork()
+	w.Kind, w.Engine, w.Args, w.Workdir, w.Outs = KindNative, testImage, []string{"sort", "/in/users/0.csv"}, "/work", []string{"logs", "result"}
+	w.Limits.Calls, w.Limits.VirtualMs, w.Limits.Spawned = 1000, 60_000, 10
+	return w
+}
+
+func nativeJob(salt byte, r, q uint32) *SubmitJob {
+	return &SubmitJob{Work: nativeWork(), Salt: [16]byte{salt}, R: r, Q: q}
+}
+
 func testJob(salt byte, r, q uint32) *SubmitJob {
 	return &SubmitJob{Work: testWork(), Salt: [16]byte{salt}, R: r, Q: q}
 }
@@ -214,9 +238,12 @@ func outcome(answer string) receipt.Outcome {
 }
 
 func (c *chain) statement(j *Job, answer string) receipt.Statement {
-	w := testWork()
+	w, ok := c.s.Work(j.ID)
+	if !ok {
+		c.t.Fatalf("job %s has no work", j.ID.Short())
+	}
 	o := outcome(answer)
-	return receipt.NewStatement(c.id, j.ID, j.Round, &w, &o, digest.Of([]byte(answer)))
+	return receipt.NewStatement(c.id, j.ID, j.Round, w, &o, digest.Of([]byte(answer)))
 }
 
 func (c *chain) commitFor(j *Job, peer sign.PublicKey, answer string) *Command {

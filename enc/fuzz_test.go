@@ -9,12 +9,13 @@ import (
 )
 
 func FuzzDecodeCommand(f *testing.F) {
-	c := ready(f, 3, 2)
+	c := imaged(f, 3, 2)
 	for _, p := range []Payload{
 		testJob(1, 3, 2), &CancelJob{Job: testBlob}, c.register(0, 1), &RenewLeases{Executions: []ExecutionRef{{Job: testBlob, Round: 1}}},
 		&Commit{Job: testBlob, Round: 1, Hash: testBlob}, &Decline{Job: testBlob, Round: 1, Reason: DeclineInputs},
 		&Reveal{Job: testBlob, Round: 1, Outcome: outcome("1")},
 		&PublishDataset{Name: "a", Manifest: testBlob, Blobs: sortedBlobs(testBlob)}, &HoldBlobs{Manifests: []digest.Digest{testBlob}},
+		nativeJob(1, 3, 2), &PublishImage{Name: "base", Image: testImage, Bytes: 10}, &Withdraw{Catalog: CatalogImages, Name: "base", Version: 1},
 	} {
 		f.Add(c.cmd(c.client, p).Encode())
 	}
@@ -33,13 +34,14 @@ func FuzzDecodeCommand(f *testing.F) {
 
 // FuzzPayload fuzzes the body of every kind of command, signed, so that it reaches the rules.
 func FuzzPayload(f *testing.F) {
-	c := ready(f, 3, 2)
-	kinds := []Kind{KindSubmitJob, KindCancelJob, KindRegisterNode, KindRenewLeases, KindCommit, KindDecline, KindReveal, KindPublishDataset, KindHoldBlobs}
+	c := imaged(f, 3, 2)
+	kinds := []Kind{KindSubmitJob, KindCancelJob, KindRegisterNode, KindRenewLeases, KindCommit, KindDecline, KindReveal, KindPublishDataset, KindHoldBlobs, KindSubmitJob, KindPublishImage, KindWithdraw}
 	for i, p := range []Payload{
 		testJob(1, 3, 2), &CancelJob{Job: testBlob}, c.register(0, 1), &RenewLeases{Executions: []ExecutionRef{{Job: testBlob, Round: 1}}},
 		&Commit{Job: testBlob, Round: 1, Hash: testBlob}, &Decline{Job: testBlob, Round: 1, Reason: DeclineInputs},
 		&Reveal{Job: testBlob, Round: 1, Outcome: outcome("1")},
 		&PublishDataset{Name: "a", Manifest: testBlob, Blobs: sortedBlobs(testBlob)}, &HoldBlobs{Manifests: []digest.Digest{testBlob}},
+		nativeJob(1, 3, 2), &PublishImage{Name: "base", Image: testImage, Bytes: 10}, &Withdraw{Catalog: CatalogImages, Name: "base", Version: 1},
 	} {
 		f.Add(byte(i), canon.Must(p))
 	}

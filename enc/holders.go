@@ -9,71 +9,13 @@ import (
 	"github.com/metanode/metanode/internal/sign"
 )
 
-// publish makes a new version of a data set, and lets the chain choose who is to hold its bytes.
-func (s *State) publish(at BlockContext, who sign.PublicKey, p *PublishDataset) error {
-	hk := key(keyHeads, []byte(p.Name))
-	var head datasetHead
-	if s.get(hk, &head) {
-		if head.Owner != who {
-			return refusal(fmt.Sprintf("data set name %q belongs to client key %s; choose another name", p.Name, head.Owner))
-		}
-		var last Dataset
-		if s.get(datasetKey(p.Name, head.Latest), &last) && last.Manifest == p.Manifest {
-			s.emit(EventDataset, who, p.Manifest, "unchanged", fmt.Sprintf("%s@%d has these bytes already", p.Name, head.Latest), &last)
-			return nil
-		}
-	} else {
-		head.Owner = who
-	}
-	var m Manifest
-	mk := key(keyManifests, p.Manifest[:])
-	known := s.get(mk, &m)
-	if known && !slices.EqualFunc(m.Blobs, p.Blobs, func(a, b BlobRef) bool { return a == b }) {
-		return refusal("manifest " + p.Manifest.String() + " is known to the chain with other blobs")
-	}
-	total := uint64(0)
-	for _, b := range p.Blobs {
-		var r blobRecord
-		if s.get(key(keyBlobs, b.Digest[:]), &r) && r.Bytes != b.Bytes {
-			return refusal(fmt.Sprintf("blob %s is said to have %d bytes, and the chain knows it with %d", b.Digest, b.Bytes, r.Bytes))
-		}
-		total = satAdd(total, b.Bytes)
-	}
-	for _, b := range p.Blobs {
-		if k := key(keyBlobs, b.Digest[:]); !s.has(k) {
-			s.put(k, &blobRecord{Bytes: b.Bytes, Manifest: p.Manifest})
-		}
-	}
-	wanted := p.Holders
-	if wanted == 0 {
-		wanted = s.law.genesis.Params.HoldersDefault
-	}
-	if !known {
-		m = Manifest{Digest: p.Manifest, Blobs: p.Blobs}
-	}
-	if wanted > m.Wanted {
-		m.Wanted, m.Complete = wanted, false
-		s.m.Set(key(keyHoldQueue, p.Manifest[:]), be64(at.Height+2))
-	}
-	s.put(mk, &m)
-	head.Latest++
-	s.put(hk, &head)
-	d := &Dataset{
-		Name: p.Name, Version: head.Latest, Owner: who, Manifest: p.Manifest, Rows: p.Rows, Bytes: total,
-		Height: at.Height, TimeMs: at.TimestampMs,
-	}
-	s.put(datasetKey(p.Name, d.Version), d)
-	s.emit(EventDataset, who, p.Manifest, "accepted", fmt.Sprintf("%s@%d", d.Name, d.Version), d)
-	return nil
-}
-
 // hold records that a node has the bytes. A node that was not asked counts too, up to MaxHolders.
 func (s *State) hold(at BlockContext, who sign.PublicKey, p *HoldBlobs) error {
 	held, reason := 0, error(nil)
 	for _, d := range p.Manifests {
 		var m Manifest
 		if !s.get(key(keyManifests, d[:]), &m) {
-			reason = refusal("manifest " + d.String() + " is of no data set of this chain")
+			reason = refusal("manifest " + d.String() + " is of no data set and no image of this chain")
 			continue
 		}
 		i, found := slices.BinarySearchFunc(m.Held, who, compareKeys)
@@ -105,7 +47,7 @@ func (s *State) complete(m *Manifest) {
 		return
 	}
 	m.Complete = true
-	s.emit(EventDatasetComplete, sign.PublicKey{}, m.Digest, "held",
+	s.emit(EventHeld, sign.PublicKey{}, m.Digest, "held",
 		fmt.Sprintf("%d peers hold it, %d were wanted", len(m.Held), m.Wanted), m.Held)
 }
 
@@ -195,7 +137,7 @@ func (s *State) chooseHolders(at BlockContext, m *Manifest, nodes []*Node) {
 	if len(staying) < int(m.Wanted) {
 		reason = fmt.Sprintf("%d peers of %d wanted: the network has no more", len(staying), m.Wanted)
 	}
-	s.emit(EventDatasetPlaced, sign.PublicKey{}, m.Digest, "placed", reason, m.Assigned)
+	s.emit(EventHoldersPlaced, sign.PublicKey{}, m.Digest, "placed", reason, m.Assigned)
 	s.complete(m)
 }
 

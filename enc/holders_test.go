@@ -22,7 +22,7 @@ func TestDatasetIsHeldByWantedPeers(t *testing.T) {
 			t.Fatalf("holds %+v", holds)
 		}
 		c.block(c.cmd(c.key(p), &HoldBlobs{Manifests: []digest.Digest{testList}}))
-		if got := c.count(EventDatasetComplete); (got == 1) != (i == 2) {
+		if got := c.count(EventHeld); (got == 1) != (i == 2) {
 			t.Errorf("after %d attestations: %d times complete", i+1, got)
 		}
 	}
@@ -59,7 +59,7 @@ func TestSmallNetworkHoldsWhatItCanAndMoreLater(t *testing.T) {
 	c.block()
 	c.block()
 	c.block(c.cmd(c.nodes[0], &HoldBlobs{Manifests: []digest.Digest{testList}}))
-	if c.count(EventDatasetComplete) != 1 {
+	if c.count(EventHeld) != 1 {
 		t.Error("one peer of one was not enough")
 	}
 	c.block(c.cmd(c.nodes[1], c.register(1, 1)))
@@ -114,7 +114,7 @@ func TestSubmitIsRefusedWithReason(t *testing.T) {
 		}
 	}
 	for name, edit := range map[string]func(*SubmitJob){
-		"kind": func(p *SubmitJob) { p.Work.Kind = "native" }, "q": func(p *SubmitJob) { p.Q = 1 }, "r": func(p *SubmitJob) { p.R, p.Q = 8, 8 },
+		"kind": func(p *SubmitJob) { p.Work.Kind = "wasm" }, "q": func(p *SubmitJob) { p.Q = 1 }, "r": func(p *SubmitJob) { p.R, p.Q = 8, 8 },
 		"no r": func(p *SubmitJob) { p.R, p.Q = 0, 0 }, "policy": func(p *SubmitJob) { p.Work.Policy = digest.Digest{} },
 		"path": func(p *SubmitJob) { p.Work.Inputs[0].Path = "../x" }, "memory": func(p *SubmitJob) { p.Work.Limits.MemoryBytes = 0 },
 		"wall":     func(p *SubmitJob) { p.Work.Limits.WallMs = MaxWorkMs + 1 },

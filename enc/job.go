@@ -104,6 +104,7 @@ type Job struct {
 	OnBehalf    string
 	Note        string
 	WorkDigest  digest.Digest
+	Kind        string        // of the work
 	Engine      digest.Digest // of the work, for placement
 	Policy      digest.Digest
 	CPUClass    string

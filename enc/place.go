@@ -15,9 +15,9 @@ import (
 // View is all that a placement depends on, besides the seed. It is not changed.
 type View struct {
 	Job      digest.Digest
-	Attempt  uint32 // rises with every placement of the job, so that each draws anew
-	Seats    uint32 // peers wanted
-	Engine   digest.Digest
+	Attempt  uint32        // rises with every placement of the job, so that each draws anew
+	Seats    uint32        // peers wanted
+	Engine   digest.Digest // that a node must have registered; zero: none, see EngineAhead
 	Policy   digest.Digest
 	CPUClass string
 	Memory   uint64 // bytes for one execution
@@ -106,7 +106,7 @@ func unfit(v *View, n *Node) (reason string, could bool) {
 		return "takes no work", false
 	case n.Draining:
 		return "is draining", false
-	case !hasDigest(n.Engines, v.Engine):
+	case !v.Engine.IsZero() && !hasDigest(n.Engines, v.Engine):
 		return "does not have engine " + v.Engine.Short(), false
 	case !cpuCovers(n.CPUClass, v.CPUClass):
 		return fmt.Sprintf("CPU class %s, needed %s", n.CPUClass, v.CPUClass), false
@@ -124,6 +124,15 @@ func unfit(v *View, n *Node) (reason string, could bool) {
 		return fmt.Sprintf("busy: %d bytes of memory are free, needed %d", n.Memory-min(n.UsedMemory, n.Memory), v.Memory), true
 	}
 	return "", true
+}
+
+// EngineAhead is the engine that a node must have at hand before it can be placed: for SQL the engine, for a program in an
+// image none, since images are fetched when they are needed. How near a node is to the image counts in its score.
+func EngineAhead(kind string, engine digest.Digest) digest.Digest {
+	if kind == KindNative {
+		return digest.Digest{}
+	}
+	return engine
 }
 
 // score rates a fit node, at most 7000: data locality weighs most, then an even spread of the load (a job waits for

@@ -2,7 +2,6 @@ package enc
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"math/rand"
 	"reflect"
@@ -112,6 +111,7 @@ func invariants(t *testing.T, s *State) {
 			t.Fatalf("client %s counts %d open jobs, has %d", who.Short(), c.Open, open[who])
 		}
 	}
+	catalogInvariants(t, s)
 	listed, cursor := 0, []byte(nil)
 	for {
 		page, next := s.ListJobs(7, cursor, JobFilter{})
@@ -138,6 +138,9 @@ func (c *chain) randomCommand(r *rand.Rand) []byte {
 	if r.Intn(8) == 0 || len(ids) == 0 {
 		q := uint32(1 + r.Intn(2) + r.Intn(3)/2)
 		p := testJob(byte(r.Intn(256)), min(2*q-1, 7), q)
+		if r.Intn(3) == 0 {
+			p.Work = nativeWork()
+		}
 		p.Priority = uint32(r.Intn(3))
 		return c.cmd(testKey("client", r.Intn(3)), p).Encode()
 	}
@@ -163,7 +166,7 @@ func (c *chain) randomCommand(r *rand.Rand) []byte {
 		if r.Intn(3) == 0 {
 			return c.cmd(testKey("client", r.Intn(3)), &CancelJob{Job: j.ID}).Encode()
 		}
-		return c.cmd(node, &HoldBlobs{Manifests: []digest.Digest{testList}}).Encode()
+		return c.cmd(node, &HoldBlobs{Manifests: [][]digest.Digest{{testList}, {testImage}, {testBlob}}[r.Intn(3)]}).Encode()
 	case 5:
 		j.Round = round
 		b := c.commitFor(j, node.Public(), answer).Encode()
@@ -174,7 +177,7 @@ func (c *chain) randomCommand(r *rand.Rand) []byte {
 		r.Read(b)
 		return b
 	case 7:
-		return c.cmd(testKey("client", 0), &PublishDataset{Name: fmt.Sprintf("d%d", r.Intn(3)), Manifest: testBlob, Blobs: sortedBlobs(testBlob), Holders: uint32(r.Intn(4))}).Encode()
+		return c.randomName(r).Encode()
 	case 8, 9, 10:
 		if h := c.job(j.ID); h.Round > 0 {
 			return c.commitFor(h, node.Public(), answer).Encode()
@@ -219,7 +222,7 @@ func TestRandomCommandsKeepInvariantsAndReplicasAgree(t *testing.T) {
 	ends := map[Status]int{}
 	for seed := range int64(seeds) {
 		r := rand.New(rand.NewSource(seed))
-		c := ready(t, 3+r.Intn(6), 2)
+		c := imaged(t, 3+r.Intn(6), 2)
 		stored := map[string][]byte{}
 		for k, v := range c.s.Leaves() {
 			stored[string(k)] = v

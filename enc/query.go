@@ -32,7 +32,7 @@ func (s *State) Genesis() Genesis { return s.law.genesis }
 // Params are the chain's numbers.
 func (s *State) Params() Params { return s.law.genesis.Params }
 
-// Engine is the engine in force for a kind of work, and its size in bytes.
+// Engine is the engine in force for a kind of work, and its size in bytes. Kind native has none: each work names its image.
 func (s *State) Engine(kind string) (engine digest.Digest, size uint64, ok bool) {
 	g := &s.law.genesis
 	if kind != KindSQL {
@@ -40,6 +40,21 @@ func (s *State) Engine(kind string) (engine digest.Digest, size uint64, ok bool)
 	}
 	return g.SQLEngine, g.SQLBytes, true
 }
+
+// EngineOf names the bytes that a work runs on, if the chain knows them.
+func (s *State) EngineOf(w *receipt.Work) (engine BlobRef, ok bool) {
+	engine.Digest = w.Engine
+	if w.Kind == KindNative {
+		engine.Bytes, ok = s.ImageBytes(w.Engine)
+		return engine, ok
+	}
+	inForce, size, ok := s.Engine(w.Kind)
+	engine.Bytes = size
+	return engine, ok && inForce == w.Engine
+}
+
+// PolicyOffered reports whether a registered node offers a policy.
+func (s *State) PolicyOffered(policy digest.Digest) bool { return s.any(key(keyOffers, policy[:])) }
 
 // Job is the job of that id.
 func (s *State) Job(id digest.Digest) (*Job, bool) { return read[Job](s, key(keyJobs, id[:])) }
@@ -75,6 +90,7 @@ func (s *State) JobsByPrefix(prefix string, limit int) []digest.Digest {
 type JobFilter struct {
 	Client sign.PublicKey
 	Status Status
+	Kind   string
 }
 
 // maxListScan bounds the jobs that one ListJobs call decodes.
@@ -91,7 +107,7 @@ func (s *State) ListJobs(limit int, cursor []byte, f JobFilter) (jobs []*Job, ne
 		}
 		scanned++
 		j, ok := s.Job(digest.Digest(v))
-		if !ok || (f.Status != "" && f.Status != j.Status) || (!f.Client.IsZero() && f.Client != j.Client) {
+		if !ok || (f.Status != "" && f.Status != j.Status) || (f.Kind != "" && f.Kind != j.Kind) || (!f.Client.IsZero() && f.Client != j.Client) {
 			continue
 		}
 		jobs = append(jobs, j)
@@ -137,51 +153,9 @@ func (s *State) AssignmentsOf(peer sign.PublicKey) []Assignment {
 	return out
 }
 
-// Dataset is a version of a data set; version 0 is the latest.
-func (s *State) Dataset(name string, version uint64) (*Dataset, bool) {
-	if !validName(name) {
-		return nil, false
-	}
-	if version == 0 {
-		h, ok := read[datasetHead](s, key(keyHeads, []byte(name)))
-		if !ok {
-			return nil, false
-		}
-		version = h.Latest
-	}
-	return read[Dataset](s, datasetKey(name, version))
-}
-
-// Datasets lists the latest version of at most limit data sets whose name is above after, by name.
-func (s *State) Datasets(after string, limit int) []*Dataset {
-	var out []*Dataset
-	for k := range s.m.From(key(keyHeads), key(keyHeads, []byte(after))) {
-		if len(out) == limit {
-			break
-		}
-		name := string(k[len(keyHeads):])
-		if name == after {
-			continue
-		}
-		if d, ok := s.Dataset(name, 0); ok {
-			out = append(out, d)
-		}
-	}
-	return out
-}
-
 // Manifest is the bytes of that manifest and their holders.
 func (s *State) Manifest(d digest.Digest) (*Manifest, bool) {
 	return read[Manifest](s, key(keyManifests, d[:]))
-}
-
-// BlobManifest is the first manifest that named a blob: whoever holds it holds the blob.
-func (s *State) BlobManifest(blob digest.Digest) (manifest digest.Digest, size uint64, ok bool) {
-	b, ok := read[blobRecord](s, key(keyBlobs, blob[:]))
-	if !ok {
-		return digest.Digest{}, 0, false
-	}
-	return b.Manifest, b.Bytes, true
 }
 
 // HoldsOf lists at most limit manifests that a peer is to hold and are above after (zero for the first page).
@@ -201,10 +175,6 @@ func (s *State) HoldsOf(peer sign.PublicKey, after digest.Digest, limit int) []H
 		}
 	}
 	return out
-}
-
-func datasetKey(name string, version uint64) []byte {
-	return key(keyDatasets, []byte(name), []byte("/"), be64(version))
 }
 
 func hexBytes(h []byte) ([]byte, error) {

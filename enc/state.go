@@ -39,27 +39,30 @@ type State struct {
 
 // The keys of the state. Numbers in keys are big-endian, so that the order of keys is the order of things.
 const (
-	keyParams    = "params"     // Genesis
-	keyNodes     = "nodes/"     // peer → Node
-	keyJobs      = "jobs/"      // job → Job
-	keyWorks     = "works/"     // job → receipt.Work
-	keyList      = "list/"      // ^height, ^index → job: newest first
-	keyQueue     = "queue/"     // 9-priority, height, index → job, first height to place at
-	keyParked    = "parked/"    // same; nodes must change before any of these can be placed
-	keyUnpark    = "unpark"     // present while parked entries are being moved back to the queue
-	keyDeadlines = "deadlines/" // time, job → nothing: when Begin must look at the job
-	keySweep     = "sweep/"     // time, kind, id → nothing: housekeeping that may be late
-	keyDedupe    = "dedupe/"    // expiry, command → nothing
-	keyAssigned  = "assigned/"  // peer, job → nothing: what AssignmentsOf lists
-	keyClients   = "clients/"   // client → clientRecord
-	keyHeads     = "heads/"     // data set name → datasetHead
-	keyDatasets  = "datasets/"  // name, '/', version → Dataset
-	keyManifests = "manifests/" // digest → Manifest
-	keyBlobs     = "blobs/"     // digest → BlobRef's bytes and the first manifest that named it
-	keyHolds     = "holds/"     // peer, manifest → 1 if attested, 0 if not yet
-	keyHoldQueue = "holdqueue/" // manifest → first height to place at
-	keyShort     = "short/"     // manifest → nothing: it has fewer holders than wanted; looked at when nodes change
-	keyLeaving   = "leaving/"   // peer → the last manifest looked at: its holds are being given to others
+	keyParams     = "params"      // Genesis
+	keyNodes      = "nodes/"      // peer → Node
+	keyOffers     = "offers/"     // policy, peer → nothing: who offers what
+	keyJobs       = "jobs/"       // job → Job
+	keyWorks      = "works/"      // job → receipt.Work
+	keyList       = "list/"       // ^height, ^index → job: newest first
+	keyQueue      = "queue/"      // 9-priority, height, index → job, first height to place at
+	keyParked     = "parked/"     // same; nodes must change before any of these can be placed
+	keyUnpark     = "unpark"      // present while parked entries are being moved back to the queue
+	keyDeadlines  = "deadlines/"  // time, job → nothing: when Begin must look at the job
+	keySweep      = "sweep/"      // time, kind, id → nothing: housekeeping that may be late
+	keyDedupe     = "dedupe/"     // expiry, command → nothing
+	keyAssigned   = "assigned/"   // peer, job → nothing: what AssignmentsOf lists
+	keyClients    = "clients/"    // client → clientRecord
+	keyHeads      = "heads/"      // data set name → nameHead
+	keyDatasets   = "datasets/"   // name, '/', version → Published
+	keyImageHeads = "imageheads/" // image name → nameHead
+	keyImages     = "images/"     // name, '/', version → Published
+	keyManifests  = "manifests/"  // digest → Manifest
+	keyBlobs      = "blobs/"      // blob, manifest that lists it → bytes of the blob
+	keyHolds      = "holds/"      // peer, manifest → 1 if attested, 0 if not yet
+	keyHoldQueue  = "holdqueue/"  // manifest → first height to place at
+	keyShort      = "short/"      // manifest → nothing: it has fewer holders than wanted; looked at when nodes change
+	keyLeaving    = "leaving/"    // peer → the last manifest looked at: its holds are being given to others
 )
 
 // NewState is the state that genesis describes.

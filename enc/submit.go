@@ -23,29 +23,29 @@ func (s *State) submit(at BlockContext, who sign.PublicKey, c *clientRecord, p *
 	if c.Open >= s.law.genesis.Params.ClientOpenJobs {
 		return refusal("quota: this client key has as many unfinished jobs as the network allows; wait for some, or cancel them")
 	}
-	if engine, _, _ := s.Engine(w.Kind); engine != w.Engine {
-		return refusal("engine " + w.Engine.String() + " is not in force; for kind " + w.Kind + " it is " + engine.String())
+	manifests, err := s.admitEngine(w)
+	if err != nil {
+		return err
 	}
-	var manifests []digest.Digest
 	for i := range w.Inputs {
 		in := &w.Inputs[i]
-		var b blobRecord
-		if !s.get(key(keyBlobs, in.Digest[:]), &b) {
+		manifest, bytes, ok := s.BlobManifest(in.Digest)
+		if !ok {
 			return refusal("input " + in.Path + " (" + in.Digest.String() + ") belongs to no data set of this chain; add it with: bpi dataset add FILE --name NAME")
 		}
-		if b.Bytes != in.Bytes {
-			return refusal(fmt.Sprintf("input %s is said to have %d bytes, and has %d", in.Path, in.Bytes, b.Bytes))
+		if bytes != in.Bytes {
+			return refusal(fmt.Sprintf("input %s is said to have %d bytes, and has %d", in.Path, in.Bytes, bytes))
 		}
-		if at, found := slices.BinarySearchFunc(manifests, b.Manifest, digest.Digest.Compare); !found {
+		if at, found := slices.BinarySearchFunc(manifests, manifest, digest.Digest.Compare); !found {
 			if len(manifests) == maxJobManifests {
 				return refusal(fmt.Sprintf("inputs of more than %d data sets", maxJobManifests))
 			}
-			manifests = slices.Insert(manifests, at, b.Manifest)
+			manifests = slices.Insert(manifests, at, manifest)
 		}
 	}
 	j := &Job{
 		ID: id, Client: who, OnBehalf: p.OnBehalf, Note: p.Note, WorkDigest: w.Digest(),
-		Engine: w.Engine, Policy: w.Policy, CPUClass: w.CPUClass, Memory: w.Limits.MemoryBytes, WallMs: w.Limits.WallMs,
+		Kind: w.Kind, Engine: w.Engine, Policy: w.Policy, CPUClass: w.CPUClass, Memory: w.Limits.MemoryBytes, WallMs: w.Limits.WallMs,
 		Manifests: manifests, R: p.R, Q: p.Q, NextR: p.R, Priority: p.Priority,
 		Height: at.Height, Index: s.seq, SubmittedMs: at.TimestampMs, Status: StatusPending,
 		Waiting:    "ordered; placed as soon as the block after the next one gives the seed",
@@ -58,6 +58,26 @@ func (s *State) submit(at BlockContext, who sign.PublicKey, c *clientRecord, p *
 	s.saveJob(j)
 	s.emit(EventJobSubmitted, who, id, "accepted", p.OnBehalf, nil)
 	return nil
+}
+
+// admitEngine refuses work whose engine this chain does not run, and gives the manifests that the engine comes from.
+func (s *State) admitEngine(w *receipt.Work) ([]digest.Digest, error) {
+	if w.Kind != KindNative {
+		if engine, _, _ := s.Engine(w.Kind); engine != w.Engine {
+			return nil, refusal("engine " + w.Engine.String() + " is not in force; for kind " + w.Kind + " it is " + engine.String())
+		}
+		return nil, nil
+	}
+	var m Manifest
+	switch {
+	case !s.get(key(keyManifests, w.Engine[:]), &m) || m.Images == 0:
+		return nil, refusal("image " + w.Engine.String() + " is not published on this chain; publish it with: bpi image add ROOTDIR --name NAME")
+	case len(m.Held) == 0:
+		return nil, refusal("image " + w.Engine.String() + " is held by no peer yet; see: bpi image list")
+	case !s.PolicyOffered(w.Policy):
+		return nil, refusal("policy " + w.Policy.String() + " is offered by no executor of this chain; see: bpi policy list")
+	}
+	return []digest.Digest{w.Engine}, nil
 }
 
 func (s *State) cancel(at BlockContext, who sign.PublicKey, p *CancelJob) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/cage"
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/mempool"
 	"github.com/metanode/metanode/enc"
@@ -146,6 +147,8 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	}
 	if n.missing != "" {
 		s.Warnings = append(s.Warnings, "this node executes nothing: "+n.missing)
+	} else if err := n.cage.ReadyFor(cage.ModeStrict); err != nil && n.executes {
+		s.Warnings = append(s.Warnings, "this node runs queries and no programs in images: "+err.Error())
 	}
 	s.Warnings = append(s.Warnings, n.cfg.Warnings()...)
 	if d := n.driftMs.Load(); time.Duration(max(d, -d))*time.Millisecond > driftLimit {

@@ -7,32 +7,22 @@ import (
 	"github.com/metanode/metanode/analytics"
 	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/enc"
-	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p/blob"
 )
 
-// maxDatasets bounds a list of data sets.
-const maxDatasets = 10_000
+// maxListed bounds a list of data sets or images.
+const maxListed = 10_000
 
-func (b *backend) dataset(s *enc.State, d *enc.Dataset) api.Dataset {
-	out := api.Dataset{
-		Name: d.Name, Version: d.Version, Manifest: d.Manifest, Owner: d.Owner, Height: d.Height, TimeMs: d.TimeMs, Bytes: d.Bytes,
-		Rows: d.Rows, Holders: []sign.PublicKey{},
-	}
-	if m, ok := s.Manifest(d.Manifest); ok {
-		out.Files, out.Wanted = len(m.Blobs)-1, m.Wanted
-		out.Holders = append(out.Holders, m.Held...)
-		out.Complete = m.Complete
-	}
-	return out
+func datasetOf(s *enc.State, d *enc.Published) api.Dataset {
+	return api.Dataset{Publication: publication(s, d), Manifest: d.Manifest, Rows: d.Rows, Files: files(s, d.Manifest)}
 }
 
 // Datasets implements api.Datasets.
 func (b *backend) Datasets(context.Context) ([]api.Dataset, error) {
 	s := b.n.ledger.head.Load().state
 	list := []api.Dataset{}
-	for _, d := range s.Datasets("", maxDatasets) {
-		list = append(list, b.dataset(s, d))
+	for _, d := range s.Datasets("", maxListed) {
+		list = append(list, datasetOf(s, d))
 	}
 	return list, nil
 }
@@ -40,21 +30,35 @@ func (b *backend) Datasets(context.Context) ([]api.Dataset, error) {
 // Dataset implements api.Datasets.
 func (b *backend) Dataset(ctx context.Context, ref string) (api.DatasetDetail, error) {
 	s := b.n.ledger.head.Load().state
-	d, err := b.n.resolve(ctx, s, ref)
+	d, err := b.n.dataset(ctx, s, ref)
 	if err != nil {
 		return api.DatasetDetail{}, err
 	}
-	out := api.DatasetDetail{Dataset: b.dataset(s, d.entry), Versions: []uint64{}, Format: d.manifest.Format, Columns: columns(d.manifest), Encoded: d.encoded}
-	latest, _ := s.Dataset(d.entry.Name, 0)
-	for v := uint64(1); latest != nil && v <= latest.Version; v++ {
-		if _, ok := s.Dataset(d.entry.Name, v); ok {
-			out.Versions = append(out.Versions, v)
-		}
-	}
+	out := api.DatasetDetail{Dataset: datasetOf(s, d.entry), Versions: s.DatasetVersions(d.entry.Name), Format: d.manifest.Format, Columns: columns(d.manifest), Encoded: d.encoded}
 	for _, f := range d.manifest.Files {
 		out.FileList = append(out.FileList, api.DatasetFile{Path: f.Path, Digest: f.Digest, Bytes: f.Bytes, Rows: f.Rows})
 	}
 	return out, nil
+}
+
+// Images implements api.Images.
+func (b *backend) Images(context.Context) ([]api.Image, error) {
+	s := b.n.ledger.head.Load().state
+	list := []api.Image{}
+	for _, v := range s.Images("", maxListed) {
+		list = append(list, api.Image{Publication: publication(s, v), Digest: v.Manifest})
+	}
+	return list, nil
+}
+
+// Image implements api.Images.
+func (b *backend) Image(_ context.Context, ref string) (api.ImageDetail, error) {
+	s := b.n.ledger.head.Load().state
+	v, err := b.n.resolve(images, s, ref)
+	if err != nil {
+		return api.ImageDetail{}, err
+	}
+	return api.ImageDetail{Image: api.Image{Publication: publication(s, v), Digest: v.Manifest}, Versions: s.ImageVersions(v.Name)}, nil
 }
 
 func columns(m *analytics.Manifest) []api.Column {

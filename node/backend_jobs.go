@@ -57,7 +57,7 @@ func endReason(j *enc.Job) string {
 
 func summary(j *enc.Job) api.JobSummary {
 	s := api.JobSummary{
-		ID: j.ID, State: string(j.Status), Reason: endReason(j), Kind: enc.KindSQL, Note: j.Note, Client: j.Client, OnBehalf: j.OnBehalf,
+		ID: j.ID, State: string(j.Status), Reason: endReason(j), Kind: j.Kind, Note: j.Note, Client: j.Client, OnBehalf: j.OnBehalf,
 		Height: j.Height, TimeMs: j.SubmittedMs, EndedMs: j.EndedMs,
 	}
 	if len(j.Outcome) > 0 {
@@ -83,7 +83,7 @@ func (b *backend) Jobs(_ context.Context, q api.JobQuery) (api.JobList, error) {
 	if limit == 0 {
 		limit = 50
 	}
-	jobs, next := b.n.ledger.head.Load().state.ListJobs(limit, cursor, enc.JobFilter{Status: enc.Status(q.State)})
+	jobs, next := b.n.ledger.head.Load().state.ListJobs(limit, cursor, enc.JobFilter{Status: enc.Status(q.State), Kind: q.Kind})
 	list := api.JobList{Jobs: []api.JobSummary{}}
 	for _, j := range jobs {
 		list.Jobs = append(list.Jobs, summary(j))

@@ -55,6 +55,11 @@ func (v view) Holds() []runner.Hold {
 	}
 }
 
+func (v view) Stands(manifest digest.Digest) bool {
+	_, ok := v.head.state.Manifest(manifest)
+	return ok
+}
+
 func (v view) Ended(job digest.Digest) runner.End {
 	j, ok := v.head.state.Job(job)
 	if !ok {

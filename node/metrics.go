@@ -40,7 +40,7 @@ func (n *Node) registerMetrics() error {
 	counter("executions_started_total", "Executions started.", func() float64 { return float64(n.runner.Stats().Started) })
 	counter("executions_finished_total", "Executions that came to an outcome.", func() float64 { return float64(n.runner.Stats().Finished) })
 	counter("executions_failed_total", "Executions that came to none.", func() float64 { return float64(n.runner.Stats().Failed) })
-	counter("manifests_held_total", "Data set manifests fetched and attested.", func() float64 { return float64(n.runner.Stats().Held) })
+	counter("manifests_held_total", "Manifests of data sets and images fetched and attested.", func() float64 { return float64(n.runner.Stats().Held) })
 	gauge("clock_drift_seconds", "This machine's clock minus the median of its peers'.", func() float64 { return float64(n.driftMs.Load()) / 1000 })
 	gauge("blob_bytes", "Bytes of blobs on disk.", func() float64 { return float64(n.store.Usage().UsedBytes) })
 	gauge("ready", "1 when the node does its work.", func() float64 {

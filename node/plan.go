@@ -15,13 +15,14 @@ import (
 	"github.com/metanode/metanode/receipt"
 )
 
-// planned is a checked SQL job that only lacks a signature.
+// planned is a checked job that only lacks a signature.
 type planned struct {
 	work     *receipt.Work
 	r, q     uint32
 	resolved []api.ResolvedDataset
+	image    *api.ResolvedImage // kind "native"
 	warnings []string
-	spec     analytics.JobSpec
+	spec     analytics.JobSpec // kind "sql"
 	reuse    *digest.Digest
 }
 
@@ -32,15 +33,9 @@ func (n *Node) plan(ctx context.Context, req api.PlanRequest) (*planned, error) 
 	if !ok {
 		return nil, api.Unavailable("", "the chain names no SQL engine")
 	}
-	p := &planned{r: req.R, q: req.Q}
-	if p.r == 0 {
-		p.r = min(3, max(1, n.executors(state)))
-	}
-	if p.q == 0 {
-		p.q = p.r/2 + 1
-	}
-	if p.r > enc.MaxPeersPerRound || p.q > p.r || 2*p.q <= p.r {
-		return nil, api.Malformed("", "r=%d, q=%d: want r of at most %d, and q of more than half of r and at most r", p.r, p.q, enc.MaxPeersPerRound)
+	p, err := n.quorum(state, req.R, req.Q)
+	if err != nil {
+		return nil, err
 	}
 	spec := analytics.JobSpec{
 		Engine: engine, Policy: cage.Sealed().Digest(), SQL: req.SQL, EpochNs: req.EpochNs,
@@ -50,7 +45,7 @@ func (n *Node) plan(ctx context.Context, req api.PlanRequest) (*planned, error) 
 		spec.Seed = *req.Seed
 	}
 	for _, ref := range req.Datasets {
-		d, err := n.resolve(ctx, state, ref)
+		d, err := n.dataset(ctx, state, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +53,6 @@ func (n *Node) plan(ctx context.Context, req api.PlanRequest) (*planned, error) 
 		spec.Datasets = append(spec.Datasets, analytics.Dataset{Table: d.resolved.Name, Origin: d.origin(), Manifest: d.manifest})
 	}
 	p.spec = spec
-	var err error
 	if p.work, err = analytics.Job(spec); err != nil {
 		return nil, api.Malformed("", "%v", err)
 	}
@@ -84,6 +78,21 @@ func (n *Node) plan(ctx context.Context, req api.PlanRequest) (*planned, error) 
 	return p, nil
 }
 
+// quorum begins a plan with the peers asked for, or the network's usual ones.
+func (n *Node) quorum(s *enc.State, r, q uint32) (*planned, error) {
+	p := &planned{r: r, q: q, resolved: []api.ResolvedDataset{}}
+	if p.r == 0 {
+		p.r = min(3, max(1, n.executors(s)))
+	}
+	if p.q == 0 {
+		p.q = p.r/2 + 1
+	}
+	if p.r > enc.MaxPeersPerRound || p.q > p.r || 2*p.q <= p.r {
+		return nil, api.Malformed("", "r=%d, q=%d: want r of at most %d, and q of more than half of r and at most r", p.r, p.q, enc.MaxPeersPerRound)
+	}
+	return p, nil
+}
+
 // executors counts the nodes that take work.
 func (n *Node) executors(s *enc.State) uint32 {
 	var count uint32
@@ -98,35 +107,18 @@ func (n *Node) executors(s *enc.State) uint32 {
 // dataset is a data set with its manifest at hand.
 type dataset struct {
 	resolved api.ResolvedDataset
-	entry    *enc.Dataset
+	entry    *enc.Published
 	manifest *analytics.Manifest
 	encoded  []byte
 }
 
 func (d *dataset) origin() string { return fmt.Sprintf("%s@%d", d.resolved.Name, d.resolved.Version) }
 
-// resolve finds what a reference means in a committed state.
-func (n *Node) resolve(ctx context.Context, s *enc.State, text string) (*dataset, error) {
-	ref, err := analytics.ResolveRef(text)
+// dataset finds what a reference means in a committed state, and fetches its manifest.
+func (n *Node) dataset(ctx context.Context, s *enc.State, text string) (*dataset, error) {
+	entry, err := n.resolve(datasets, s, text)
 	if err != nil {
-		return nil, api.Malformed("", "%v", err)
-	}
-	latest, ok := s.Dataset(ref.Name, 0)
-	if !ok {
-		return nil, api.NotFound("add it with: bpi dataset add FILE --name "+ref.Name, "dataset %q is not registered on chain %s", ref.Name, n.genesis.DisplayName())
-	}
-	entry := latest
-	switch {
-	case ref.Version != 0:
-		if entry, ok = s.Dataset(ref.Name, ref.Version); !ok {
-			return nil, api.NotFound("", "dataset %q has no version %d on chain %s; the newest is %d", ref.Name, ref.Version, n.genesis.DisplayName(), latest.Version)
-		}
-	case !ref.Manifest.IsZero():
-		for v := latest.Version; entry.Manifest != ref.Manifest; v-- {
-			if entry, ok = s.Dataset(ref.Name, v); !ok || v == 0 {
-				return nil, api.NotFound("", "dataset %q has no version with manifest sha256:%s on chain %s", ref.Name, ref.Manifest, n.genesis.DisplayName())
-			}
-		}
+		return nil, err
 	}
 	_, size, ok := s.BlobManifest(entry.Manifest)
 	if !ok || size > analytics.MaxManifestBytes {
@@ -134,14 +126,14 @@ func (n *Node) resolve(ctx context.Context, s *enc.State, text string) (*dataset
 	}
 	encoded, err := n.blobs.read(ctx, enc.BlobRef{Digest: entry.Manifest, Bytes: size})
 	if err != nil {
-		return nil, api.Unavailable("start a peer that holds it", "the manifest of dataset %q cannot be had: %v", ref.Name, err)
+		return nil, api.Unavailable("start a peer that holds it", "the manifest of dataset %q cannot be had: %v", entry.Name, err)
 	}
 	m, err := analytics.DecodeManifest(encoded)
 	if err != nil {
-		return nil, api.Malformed("ask the owner to add the dataset again", "dataset %q: what was published is no manifest: %v", ref.Name, err)
+		return nil, api.Malformed("ask the owner to add the dataset again", "dataset %q: what was published is no manifest: %v", entry.Name, err)
 	}
 	return &dataset{
-		resolved: api.ResolvedDataset{Ref: text, Name: ref.Name, Version: entry.Version, Manifest: entry.Manifest},
+		resolved: api.ResolvedDataset{Ref: text, Name: entry.Name, Version: entry.Version, Manifest: entry.Manifest},
 		entry:    entry, manifest: m, encoded: encoded,
 	}, nil
 }
@@ -158,16 +150,20 @@ func (b *blobs) read(ctx context.Context, ref enc.BlobRef) ([]byte, error) {
 	return readBounded(path)
 }
 
+func (b *backend) plan(p *planned) api.Plan {
+	return api.Plan{
+		Work: canon.Must(p.work), WorkDigest: p.work.Digest(), R: p.r, Q: p.q, Datasets: p.resolved, Image: p.image, Warnings: p.warnings,
+		Reuse: p.reuse, Chain: b.chain(), TimeMs: b.n.ledger.nowMs(),
+	}
+}
+
 // PlanSQL implements api.Backend.
 func (b *backend) PlanSQL(ctx context.Context, req api.PlanRequest) (api.Plan, error) {
 	p, err := b.n.plan(ctx, req)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	out := api.Plan{
-		Work: canon.Must(p.work), WorkDigest: p.work.Digest(), R: p.r, Q: p.q, Datasets: p.resolved, Warnings: p.warnings,
-		Reuse: p.reuse, Chain: b.chain(), TimeMs: b.n.ledger.nowMs(),
-	}
+	out := b.plan(p)
 	if req.Explain {
 		if out.Explain, err = b.n.sql.explain(ctx, p.spec); err != nil {
 			return api.Plan{}, fmt.Errorf("explain the query: %w", err)

@@ -61,7 +61,12 @@ func (r *registrar) wanted() enc.RegisterNode {
 	if reg.Memory == 0 {
 		reg.Memory = r.memory
 	}
-	reg.Policies = append(reg.Policies, cage.Sealed().Digest())
+	for _, p := range cage.Policies() {
+		if n.cage.ReadyFor(p.Mode) == nil {
+			reg.Policies = append(reg.Policies, p.Digest())
+		}
+	}
+	slices.SortFunc(reg.Policies, digest.Digest.Compare)
 	if engine, _, ok := n.ledger.head.Load().state.Engine(enc.KindSQL); ok && n.store.Has(engine) {
 		reg.Engines = append(reg.Engines, engine)
 	}

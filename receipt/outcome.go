@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -22,13 +24,14 @@ const (
 	Stderr = "stderr"
 )
 
+// ends are the values of Outcome.Killed.
+var ends = []string{"", "seccomp", "memory", "output", "files", "calls", "time", "processes", "deadlock"}
+
 // Check validates an outcome that a stranger sent: a known end, outputs with names in strictly rising order, stdout
 // and stderr among them.
 func (o *Outcome) Check() error {
-	switch o.Killed {
-	case "", "seccomp", "memory", "output", "files":
-	default:
-		return fmt.Errorf("outcome: killed by %.40q: want one of seccomp, memory, output, files, or nothing", o.Killed)
+	if !slices.Contains(ends, o.Killed) {
+		return fmt.Errorf("outcome: killed by %.40q: want one of %s, or nothing", o.Killed, strings.Join(ends[1:], ", "))
 	}
 	if len(o.Outputs) > MaxOutputs {
 		return fmt.Errorf("outcome with %d outputs: over the limit of %d", len(o.Outputs), MaxOutputs)

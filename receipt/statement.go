@@ -67,12 +67,14 @@ func (s Statement) Payload() []byte {
 	j.raw(`,"externalParameters":{"args":`).strs(w.Args).raw(`,"env":`).strs(w.Env)
 	j.raw(`,"stdin":{"digest":`).sha(digest.Of(w.Stdin)).raw(`,"content":"`)
 	j = base64.StdEncoding.AppendEncode(j, w.Stdin)
-	j.raw(`"}},"internalParameters":{"policy":`).sha(w.Policy).raw(`,"cpuClass":`).str(w.CPUClass)
+	j.raw(`"},"workdir":`).str(w.Workdir).raw(`,"outs":`).strs(w.Outs)
+	j.raw(`},"internalParameters":{"policy":`).sha(w.Policy).raw(`,"cpuClass":`).str(w.CPUClass)
 	j.raw(`,"seed":`).hex(w.Seed).raw(`,"epochNs":`).u64(w.EpochNs)
 	l := &w.Limits
 	j.raw(`,"limits":{"memoryBytes":`).u64(l.MemoryBytes).raw(`,"outputBytes":`).u64(l.OutputBytes)
 	j.raw(`,"files":`).u32(l.Files).raw(`,"processes":`).u32(l.Processes)
 	j.raw(`,"cpuMs":`).u64(l.CPUMs).raw(`,"wallMs":`).u64(l.WallMs)
+	j.raw(`,"calls":`).u64(l.Calls).raw(`,"virtualMs":`).u64(l.VirtualMs).raw(`,"spawned":`).u32(l.Spawned)
 	j.raw(`}},"resolvedDependencies":[{"name":"engine","digest":`).sha(w.Engine).raw(`}`)
 	for _, in := range w.Inputs {
 		j.raw(`,{"name":`).str("in/" + in.Path).raw(`,"digest":`).sha(in.Digest)
@@ -152,9 +154,11 @@ type (
 			JobDefinition struct {
 				JobType  string `json:"jobType"`
 				External struct {
-					Args  []string       `json:"args"`
-					Env   []string       `json:"env"`
-					Stdin descriptorText `json:"stdin"`
+					Args    []string       `json:"args"`
+					Env     []string       `json:"env"`
+					Stdin   descriptorText `json:"stdin"`
+					Workdir string         `json:"workdir"`
+					Outs    []string       `json:"outs"`
 				} `json:"externalParameters"`
 				Internal struct {
 					Policy   shaText       `json:"policy"`
@@ -168,6 +172,9 @@ type (
 						Processes   uint32 `json:"processes"`
 						CPUMs       uint64 `json:"cpuMs,string"`
 						WallMs      uint64 `json:"wallMs,string"`
+						Calls       uint64 `json:"calls,string"`
+						VirtualMs   uint64 `json:"virtualMs,string"`
+						Spawned     uint32 `json:"spawned"`
 					} `json:"limits"`
 				} `json:"internalParameters"`
 				Dependencies []descriptorText `json:"resolvedDependencies"`
@@ -199,8 +206,10 @@ func (t *statementText) statement() (Statement, error) {
 			Limits: Limits{
 				MemoryBytes: d.Internal.Limits.MemoryBytes, OutputBytes: d.Internal.Limits.OutputBytes,
 				Files: d.Internal.Limits.Files, Processes: d.Internal.Limits.Processes,
-				CPUMs: d.Internal.Limits.CPUMs, WallMs: d.Internal.Limits.WallMs,
+				CPUMs: d.Internal.Limits.CPUMs, WallMs: d.Internal.Limits.WallMs, Calls: d.Internal.Limits.Calls,
+				VirtualMs: d.Internal.Limits.VirtualMs, Spawned: d.Internal.Limits.Spawned,
 			},
+			Workdir: d.External.Workdir, Outs: d.External.Outs,
 		},
 		Outcome: Outcome{
 			ExitCode: p.RunDetails.ExitCode, Killed: p.RunDetails.Killed, Outputs: []Output{}, Witness: p.RunDetails.Witness,

@@ -35,7 +35,7 @@ func testOutcome() receipt.Outcome {
 
 func testWork() receipt.Work {
 	return receipt.Work{
-		Kind: "sql", Engine: digest.Of([]byte("engine")), Policy: digest.Of([]byte("policy")), CPUClass: "x86-64-v2",
+		Kind: "native", Engine: digest.Of([]byte("engine")), Policy: digest.Of([]byte("policy")), CPUClass: "x86-64-v2",
 		Args: []string{"a\"b\\c\n", "<é&\U0001f600>\x7f"}, Env: []string{"TZ=UTC"},
 		Stdin: []byte("SELECT COUNT(*) FROM users"),
 		Inputs: []receipt.Input{
@@ -43,7 +43,8 @@ func testWork() receipt.Work {
 			{Path: "users/1.csv", Digest: digest.Of([]byte("csv2")), Bytes: 7, Origin: "dataset:users@3"},
 		},
 		Seed: digest.Of([]byte("seed")), EpochNs: 1700000000123456789,
-		Limits: receipt.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 26, Files: 64, Processes: 1, CPUMs: 60000, WallMs: 120000},
+		Limits:  receipt.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 26, Files: 64, Processes: 1, CPUMs: 60000, WallMs: 120000, Calls: 1 << 40, VirtualMs: 86400000, Spawned: 100},
+		Workdir: "/work", Outs: []string{"a b", "logs"},
 	}
 }
 
@@ -127,6 +128,10 @@ func TestParseStatementRefusesOtherSpellings(t *testing.T) {
 		"case of key":     replace(`"round":2`, `"Round":2`),
 		"exponent":        replace(`"round":2`, `"round":2e0`),
 		"leading zero":    replace(`"cpuMs":"60000"`, `"cpuMs":"060000"`),
+		"calls":           replace(`"calls":"1099511627776"`, `"calls":1099511627776`),
+		"spawned":         replace(`"spawned":100`, `"spawned":"100"`),
+		"no outs":         replace(`"outs":["a b","logs"]`, `"outs":null`),
+		"no workdir":      replace(`"workdir":"/work",`, ``),
 		"stdin digest":    replace(digest.Of(testWork().Stdin).String(), digest.Of(nil).String()),
 		"engine's name":   replace(`"name":"engine"`, `"name":"Engine"`),
 		"input's name":    replace(`"name":"in/users/0.csv"`, `"name":"ix/users/0.csv"`),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +17,8 @@ import (
 
 // Config sets up an Engine.
 type Config struct {
-	// Dir is a folder of the engine's own; made if missing. It keeps executable copies of engine images.
+	// Dir is a folder of the engine's own; made if missing. It keeps executable copies of engine images, unpacked roots,
+	// and what tracers have learned about programs.
 	Dir string
 	// IdleAfter ends a zygote that has had no job for so long; 0 means one minute.
 	IdleAfter time.Duration
@@ -26,7 +29,9 @@ type Config struct {
 	// AllowMissing names walls, as Probe does, that may be missing: "net namespace", "ipc namespace", "uts namespace"
 	// and "seccomp". The others cannot be left out.
 	AllowMissing []string
-	// Cold executes each program anew, zygote or not: for comparing the two.
+	// Policies are those that specs may name besides the shipped ones.
+	Policies []*cage.Policy
+	// Cold executes each sealed program anew, zygote or not: for comparing the two.
 	Cold bool
 }
 
@@ -38,17 +43,24 @@ func (c *Config) Validate() error {
 	case c.IdleAfter < 0 || c.MaxZygotes < 0 || c.MaxRuns < 0 || c.MaxRuns > 60:
 		return errors.New("cage: idle time, zygotes and runs must not be negative, and runs at most 60")
 	}
-	_, err := skipFlags(c.AllowMissing)
+	_, _, err := skipFlags(c.AllowMissing)
 	return err
 }
 
 // Engine runs specs. Safe for concurrent use.
 type Engine struct {
-	cfg        Config
-	supervisor string // path of the executable supervisor
-	flags      uint32
-	walls      []Wall
-	places     chan struct{} // one token a run
+	cfg         Config
+	supervisor  string // path of the executable supervisor
+	tracer      string // and of the tracer
+	flags       uint32 // walls left out, for the supervisor
+	tracerFlags uint32 // and for the tracer
+	walls       []Wall
+	policies    map[digest.Digest]*cage.Policy
+	places      chan struct{} // one token a run
+	stop        chan struct{} // closed by Close
+	pins        *pins
+	roots       *roots
+	cache       *os.File
 
 	mu      sync.Mutex
 	zygotes map[string]*zygote
@@ -61,7 +73,7 @@ type Engine struct {
 
 // Stats are counters since New, for metrics.
 type Stats struct {
-	Zygotes  int           // alive now
+	Zygotes  int           // of sealed mode, alive now
 	Started  uint64        // zygotes started
 	Runs     uint64        // that gave a Result
 	NoResult uint64        // that ended in ErrNoResult
@@ -96,22 +108,38 @@ func New(cfg Config) (*Engine, error) {
 		}
 	}
 	e := &Engine{
-		cfg: cfg, places: make(chan struct{}, cfg.MaxRuns),
-		zygotes: map[string]*zygote{}, images: map[digest.Digest]image{},
+		cfg: cfg, places: make(chan struct{}, cfg.MaxRuns), stop: make(chan struct{}), pins: newPins(),
+		policies: map[digest.Digest]*cage.Policy{}, zygotes: map[string]*zygote{}, images: map[digest.Digest]image{},
 	}
-	if e.supervisor, err = installSupervisor(dir); err != nil && !errors.Is(err, errNoSupervisor) {
+	for _, p := range append(cage.Policies(), cfg.Policies...) {
+		e.policies[p.Digest()] = p
+	}
+	if e.supervisor, err = install("docklock-supervisor", dir); err != nil && !errors.Is(err, errNotBuilt) {
 		return nil, err
 	}
-	e.walls = probe(e.supervisor, e.stage())
-	e.flags, _ = skipFlags(e.missing())
+	if e.tracer, err = install("docklock-tracer", dir); err != nil && !errors.Is(err, errNotBuilt) {
+		return nil, err
+	}
+	if e.cache, err = openCache(dir); err != nil {
+		return nil, err
+	}
+	if e.roots, err = openRoots(filepath.Join(dir, "roots")); err != nil {
+		e.cache.Close()
+		return nil, err
+	}
+	e.walls = probe(e.supervisor, e.tracer, e.stage())
+	e.flags, e.tracerFlags, _ = skipFlags(e.missing())
 	return e, nil
 }
 
 func (e *Engine) stage() string { return filepath.Join(e.cfg.Dir, "stage") }
 
-// Close ends all zygotes and waits until they and the runs in them have gone.
+// Close ends all zygotes and all runs, and waits until they have gone.
 func (e *Engine) Close() error {
 	e.mu.Lock()
+	if !e.closed {
+		close(e.stop)
+	}
 	e.closed = true
 	if e.sweep != nil {
 		e.sweep.Stop()
@@ -129,6 +157,8 @@ func (e *Engine) Close() error {
 		im.file.Close()
 	}
 	e.images = map[digest.Digest]image{}
+	e.roots.close()
+	e.cache.Close()
 	return nil
 }
 
@@ -145,11 +175,27 @@ func (e *Engine) Stats() Stats {
 }
 
 // Run executes spec and returns what any other machine's run would return. files gives the image and the inputs by
-// digest. The outputs' bytes are left in the folder out, which is made and should be empty: out/stdout, out/stderr, and
+// digest; it may also be a cage.Roots. The outputs' bytes are left in the folder out, which is made and should be empty: out/stdout, out/stderr, and
 // out/out/NAME for a file NAME in the program's /out. A *cage.ErrNoResult means a limit that nobody can attest; any
 // other error, trouble with this machine or a spec that nobody may run. If ctx ends, the program is killed and ctx's
 // error returned.
+//
+// A program that cannot start anywhere, because the root does not have it or it is for another architecture, is the
+// program's failure: a result with exit code cage.ExitNotFound or ExitNotExecutable and the cause on stderr.
 func (e *Engine) Run(ctx context.Context, spec cage.Spec, files cage.Files, out string) (cage.Result, error) {
+	return e.counted(ctx, &spec, files, out, nil)
+}
+
+// Record is Run, and fills rec with what happened, for comparing with another run. rec is of use only if there is a
+// result. The spec's mode must be strict or relaxed: a sealed run records nothing.
+func (e *Engine) Record(ctx context.Context, spec cage.Spec, files cage.Files, out string, rec *cage.Recording) (cage.Result, error) {
+	if spec.Mode == cage.ModeSealed {
+		return cage.Result{}, fmt.Errorf("a run in mode %q records nothing; run it in mode %q", spec.Mode, cage.ModeStrict)
+	}
+	return e.counted(ctx, &spec, files, out, rec)
+}
+
+func (e *Engine) counted(ctx context.Context, spec *cage.Spec, files cage.Files, out string, rec *cage.Recording) (cage.Result, error) {
 	start := time.Now()
 	e.mu.Lock()
 	if e.closed {
@@ -160,7 +206,7 @@ func (e *Engine) Run(ctx context.Context, spec cage.Spec, files cage.Files, out 
 	e.mu.Unlock()
 	defer e.running.Done()
 
-	res, err := e.run(ctx, &spec, files, out)
+	res, err := e.run(ctx, spec, files, out, rec)
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -177,16 +223,18 @@ func (e *Engine) Run(ctx context.Context, spec cage.Spec, files cage.Files, out 
 	return res, err
 }
 
-func (e *Engine) run(ctx context.Context, spec *cage.Spec, files cage.Files, out string) (cage.Result, error) {
+func (e *Engine) run(ctx context.Context, spec *cage.Spec, files cage.Files, out string, rec *cage.Recording) (cage.Result, error) {
 	if err := spec.Check(); err != nil {
 		return cage.Result{}, err
 	}
-	policy := cage.Sealed()
-	if spec.Policy != policy.Digest() {
-		return cage.Result{}, fmt.Errorf("cage policy %s is not known here; this program knows %q, %s",
-			spec.Policy.Short(), policy.Name, policy.Digest().Short())
+	policy := e.policies[spec.Policy]
+	switch {
+	case policy == nil:
+		return cage.Result{}, fmt.Errorf("cage policy %s is not known here; known are %s", spec.Policy.Short(), e.policyNames())
+	case policy.Mode != spec.Mode:
+		return cage.Result{}, fmt.Errorf("cage policy %q is for mode %q, and the spec is for mode %q", policy.Name, policy.Mode, spec.Mode)
 	}
-	if err := e.Ready(); err != nil {
+	if err := e.ReadyFor(spec.Mode); err != nil {
 		return cage.Result{}, err
 	}
 	select {
@@ -195,6 +243,23 @@ func (e *Engine) run(ctx context.Context, spec *cage.Spec, files cage.Files, out
 	case <-ctx.Done():
 		return cage.Result{}, ctx.Err()
 	}
+	if spec.Mode != cage.ModeSealed {
+		return e.runStrict(ctx, spec, policy, files, out, rec)
+	}
+	return e.runSealed(ctx, spec, policy, files, out)
+}
+
+// policyNames lists the policies that specs may name, sorted.
+func (e *Engine) policyNames() string {
+	var names []string
+	for d, p := range e.policies {
+		names = append(names, fmt.Sprintf("%q (%s)", p.Name, d.Short()))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func (e *Engine) runSealed(ctx context.Context, spec *cage.Spec, policy *cage.Policy, files cage.Files, out string) (cage.Result, error) {
 	im, err := e.image(spec.Image, files)
 	if err != nil {
 		return cage.Result{}, err

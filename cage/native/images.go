@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/metanode/metanode/cage"
 	"github.com/metanode/metanode/internal/digest"
@@ -19,21 +20,24 @@ import (
 //go:embed bin
 var bin embed.FS
 
-// installSupervisor writes the embedded supervisor where it can be executed, and gives its path.
-func installSupervisor(dir string) (string, error) {
-	b, err := bin.ReadFile("bin/docklock-supervisor")
+// errNotBuilt: this bpi has been built without one of the programs that are embedded in it.
+var errNotBuilt = errors.New("this bpi was built without its cage; run: make build")
+
+// install writes an embedded program where it can be executed, and gives its path.
+func install(name, dir string) (string, error) {
+	b, err := bin.ReadFile("bin/" + name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errNoSupervisor
+		return "", errNotBuilt
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the cage's supervisor: %w", err)
+		return "", fmt.Errorf("read %s: %w", name, err)
 	}
-	path := filepath.Join(dir, "supervisor-"+digest.Of(b).Short())
+	path := filepath.Join(dir, strings.TrimPrefix(name, "docklock-")+"-"+digest.Of(b).Short())
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, b) {
 		return path, nil
 	}
 	if err := writeExecutable(path, bytes.NewReader(b)); err != nil {
-		return "", fmt.Errorf("install the cage's supervisor: %w", err)
+		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	return path, nil
 }

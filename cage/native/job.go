@@ -1,31 +1,20 @@
 package native
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path"
-	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
-	"unicode/utf8"
 
 	"github.com/metanode/metanode/cage"
 	"golang.org/x/sys/unix"
 )
 
-// job is one run's open files.
+// job is one sealed run's open files.
 type job struct {
-	spec           *cage.Spec
-	out            string
-	job, mounts    *os.File
-	stdin          *os.File
-	stdout, stderr *os.File // in memory: a full disk must not look like something the program did
-	outDir         *os.File // the program's /out, once composed
+	spec        *cage.Spec
+	job, mounts *os.File
+	streams
 }
 
 func newJob(spec *cage.Spec, policy *cage.Policy, files cage.Files, out string, cold bool, flags uint32) (*job, error) {
@@ -37,24 +26,12 @@ func newJob(spec *cage.Spec, policy *cage.Policy, files cage.Files, out string, 
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(out, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder for outputs: %w", err)
+	j := &job{spec: spec}
+	if err := j.open(spec, out); err != nil {
+		return nil, err
 	}
-	j := &job{spec: spec, out: out}
-	open := func(dst **os.File, f *os.File, e error) {
-		if err == nil {
-			*dst, err = f, e
-		} else if f != nil {
-			f.Close()
-		}
-	}
-	for _, m := range []struct {
-		dst  **os.File
-		name string
-		b    []byte
-	}{{&j.stdin, "stdin", spec.Stdin}, {&j.job, "job", encodeJob(spec, filter, flags)}, {&j.mounts, "mounts", mounts}, {&j.stdout, cage.OutputStdout, nil}, {&j.stderr, cage.OutputStderr, nil}} {
-		f, e := memory(m.name, m.b)
-		open(m.dst, f, e)
+	if j.job, err = memory("job", encodeJob(spec, filter, flags)); err == nil {
+		j.mounts, err = memory("mounts", mounts)
 	}
 	if err != nil {
 		j.close()
@@ -64,11 +41,8 @@ func newJob(spec *cage.Spec, policy *cage.Policy, files cage.Files, out string, 
 }
 
 func (j *job) close() {
-	for _, f := range []*os.File{j.job, j.mounts, j.stdin, j.stdout, j.stderr, j.outDir} {
-		if f != nil {
-			f.Close()
-		}
-	}
+	j.streams.close()
+	closeFiles(j.job, j.mounts)
 }
 
 // encodeJob is struct dl_job with its filter and strings.
@@ -101,19 +75,9 @@ func encodeJob(s *cage.Spec, filter []byte, flags uint32) []byte {
 func encodeMounts(s *cage.Spec, files cage.Files) ([]byte, error) {
 	var text []byte
 	for _, in := range s.Inputs {
-		p, err := files.Path(in.Digest)
+		p, err := inputPath(&in, files)
 		if err != nil {
-			return nil, fmt.Errorf("input %q (%s): %w", in.Path, in.Digest.Short(), err)
-		}
-		if !filepath.IsAbs(p) || strings.ContainsRune(p, 0) {
-			return nil, fmt.Errorf("input %q: its local path %q is not absolute", in.Path, p)
-		}
-		st, err := os.Stat(p)
-		if err != nil {
-			return nil, fmt.Errorf("input %q: %w", in.Path, err)
-		}
-		if uint64(st.Size()) != in.Bytes || !st.Mode().IsRegular() {
-			return nil, fmt.Errorf("input %q: %s holds %d bytes, the spec says %d; fetch the blob again", in.Path, p, st.Size(), in.Bytes)
+			return nil, err
 		}
 		text = append(append(text, in.Path...), 0)
 		text = append(append(text, p...), 0)
@@ -155,7 +119,7 @@ func (j *job) result(done *packet) (cage.Result, error) {
 	default:
 		return res, fmt.Errorf("the program neither exited nor was killed: wait status %#x", done.status)
 	}
-	if err := j.collect(&res); err != nil {
+	if err := j.collect(&res, j.spec.Limits.OutputBytes); err != nil {
 		return cage.Result{}, fmt.Errorf("collect outputs: %w", err)
 	}
 	res.Finish(j.spec)
@@ -164,151 +128,4 @@ func (j *job) result(done *packet) (cage.Result, error) {
 
 func (j *job) noCPU() error {
 	return &cage.ErrNoResult{Reason: cage.ReasonCPU, Detail: fmt.Sprintf("used up its limit of %d ms of processor time", j.spec.Limits.CPUMs)}
-}
-
-// errUnusable means that something in /out cannot be an output: a program failure.
-var errUnusable = errors.New("unusable output")
-
-// collect hashes the outputs in a fixed order, stdout, stderr, files by name, and cuts them off where OutputBytes are
-// used up.
-func (j *job) collect(res *cage.Result) error {
-	names, err := listOutputs(int(j.outDir.Fd()))
-	if errors.Is(err, errUnusable) {
-		res.Killed, names, err = cage.KilledFiles, nil, nil
-	}
-	if err != nil {
-		return err
-	}
-	left := j.spec.Limits.OutputBytes
-	for _, stream := range []struct {
-		name string
-		f    *os.File
-	}{{cage.OutputStdout, j.stdout}, {cage.OutputStderr, j.stderr}} {
-		if _, err := stream.f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		o, over, err := j.takeTo(stream.f, stream.name, &left)
-		if err != nil {
-			return err
-		}
-		res.Outputs = append(res.Outputs, o)
-		if over {
-			res.Killed = cage.KilledOutput
-		}
-	}
-	for _, name := range names {
-		o, over, err := j.takeFile(name, &left)
-		if err != nil {
-			return err
-		}
-		res.Outputs = append(res.Outputs, o)
-		if over {
-			res.Killed = cage.KilledOutput
-		}
-	}
-	return nil
-}
-
-func (j *job) takeFile(name string, left *uint64) (cage.Output, bool, error) {
-	fd, err := openBeneath(int(j.outDir.Fd()), name, unix.O_RDONLY)
-	if err != nil {
-		return cage.Output{}, false, err
-	}
-	src := os.NewFile(uintptr(fd), name)
-	defer src.Close()
-	return j.takeTo(src, cage.OutputPrefix+name, left)
-}
-
-// takeTo hashes at most *left bytes of src, from where it stands, into the output of a name in the folder out, and
-// reports whether there were more.
-func (j *job) takeTo(src *os.File, name string, left *uint64) (cage.Output, bool, error) {
-	o := cage.Output{Name: name}
-	st, err := src.Stat()
-	if err != nil {
-		return o, false, err
-	}
-	o.Bytes = min(uint64(st.Size()), *left)
-	to := filepath.Join(j.out, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return o, false, err
-	}
-	dst, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return o, false, err
-	}
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(h, dst), io.LimitReader(src, int64(o.Bytes)))
-	if cerr := dst.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil && uint64(n) != o.Bytes {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return o, false, fmt.Errorf("keep output %q, %d of %d bytes: %w", name, n, o.Bytes, err)
-	}
-	*left -= o.Bytes
-	h.Sum(o.Digest[:0])
-	return o, uint64(st.Size()) > o.Bytes, nil
-}
-
-// openBeneath opens name below dir and follows no link.
-func openBeneath(dir int, name string, flags int) (int, error) {
-	how := unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK),
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
-	}
-	fd, err := unix.Openat2(dir, name, &how)
-	if err == unix.EACCES { // made with no permission for its owner
-		if err := unix.Fchmodat(dir, name, 0o700, 0); err != nil {
-			return -1, fmt.Errorf("open output %q: %w", name, err)
-		}
-		fd, err = unix.Openat2(dir, name, &how)
-	}
-	if err != nil {
-		return -1, fmt.Errorf("open output %q: %w", name, err)
-	}
-	return fd, nil
-}
-
-// listOutputs gives the paths of the regular files below dir, sorted.
-func listOutputs(dir int) ([]string, error) {
-	var names []string
-	var walk func(prefix string, depth int) error
-	walk = func(prefix string, depth int) error {
-		fd, err := openBeneath(dir, path.Join(".", prefix), unix.O_RDONLY|unix.O_DIRECTORY)
-		if err != nil {
-			return err
-		}
-		d := os.NewFile(uintptr(fd), prefix)
-		defer d.Close()
-		entries, err := d.ReadDir(-1) // the tmpfs bounds their number
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			name := path.Join(prefix, e.Name())
-			switch {
-			case !utf8.ValidString(name) || len(name) > cage.MaxPathBytes || depth > 32:
-				return errUnusable
-			case e.IsDir():
-				if err := walk(name, depth+1); err != nil {
-					return err
-				}
-			case e.Type().IsRegular():
-				names = append(names, name)
-			default:
-				return errUnusable
-			}
-			if len(names) > cage.MaxOutputFiles {
-				return errUnusable
-			}
-		}
-		return nil
-	}
-	if err := walk("", 0); err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	return names, nil
 }

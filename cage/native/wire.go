@@ -108,15 +108,28 @@ func send(c *net.UnixConn, p *packet, files ...*os.File) error {
 // receive reads one packet and at most two descriptors, which are the caller's to close.
 func receive(c *net.UnixConn) (packet, []*os.File, error) {
 	b := make([]byte, packetBytes+1)
-	oob := make([]byte, unix.CmsgSpace(2*4))
-	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
+	n, files, err := readPacket(c, b, make([]byte, unix.CmsgSpace(2*4)))
 	if err != nil {
 		return packet{}, nil, err
+	}
+	p, err := decodePacket(b[:n])
+	if err != nil {
+		closeAll(files)
+		return packet{}, nil, err
+	}
+	return p, files, nil
+}
+
+// readPacket reads one packet into b and gives its length and the descriptors that came beside it, for which oob is room.
+func readPacket(c *net.UnixConn, b, oob []byte) (int, []*os.File, error) {
+	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
+	if err != nil {
+		return 0, nil, err
 	}
 	var files []*os.File
 	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil {
-		return packet{}, nil, err
+		return 0, nil, err
 	}
 	for _, m := range msgs {
 		fds, err := unix.ParseUnixRights(&m)
@@ -128,12 +141,7 @@ func receive(c *net.UnixConn) (packet, []*os.File, error) {
 			files = append(files, os.NewFile(uintptr(fd), "cage"))
 		}
 	}
-	p, err := decodePacket(b[:n])
-	if err != nil {
-		closeAll(files)
-		return packet{}, nil, err
-	}
-	return p, files, nil
+	return n, files, nil
 }
 
 func closeAll(files []*os.File) {

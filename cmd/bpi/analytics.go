@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +16,6 @@ import (
 	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/enc"
-	"github.com/metanode/metanode/internal/canon"
-	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/receipt"
 )
 
@@ -26,13 +24,7 @@ const defaultWait = 10 * time.Minute
 
 func analyticsCommand() *cli.Command {
 	query := queryFlags()
-	submit := append([]cli.Flag{
-		&cli.BoolFlag{Name: "detach", Usage: "return once the job is ordered, or on the peer's disk to be sent again"},
-		&cli.BoolFlag{Name: "id-only", Usage: "write only the job's id"},
-		formatFlag(),
-		&cli.StringFlag{Name: "trust", Usage: "check the receipt against this trust `FILE` (default: the chain's pinned one)"},
-		&cli.UintFlag{Name: "priority", Usage: "`0` to 9, higher first"},
-	}, query...)
+	submit := slices.Concat(submitFlags(), []cli.Flag{formatFlag()}, query)
 	return &cli.Command{
 		Name:  "analytics",
 		Usage: "SQL over datasets, agreed by several peers",
@@ -57,28 +49,28 @@ func analyticsCommand() *cli.Command {
 						if err != nil {
 							return fail(exitInvalid, "receipt of %s: %w", ref, err)
 						}
+						if s.Work.Kind != enc.KindSQL {
+							return fmt.Errorf("job %s is no query but of kind %q; its outputs: bpi job get %[1]s", s.Job.Short(), s.Work.Kind)
+						}
 						return showResult(ctx, e, n, &s, r, c.String("format"))
 					})
 				}),
 			},
-			{Name: "list", Usage: "list SQL jobs, newest first", Flags: listFlags(), Action: action(jobList)},
+			{Name: "list", Usage: "list SQL jobs, newest first", Flags: listFlags(), Action: action(jobsOf(api.KindSQL))},
 		},
 	}
 }
 
 // queryFlags are those of a command that takes a query.
 func queryFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "dataset", Aliases: []string{"d"}, Usage: "`NAME`, name@version or name@sha256:…; may be given more than once"},
 		&cli.StringFlag{Name: "query", Aliases: []string{"q"}, Usage: "one SQL `STATEMENT` (or as the argument)"},
-		&cli.UintFlag{Name: "replicas", Usage: "run on `R` peers (default: the network's, 3)"},
-		&cli.UintFlag{Name: "quorum", Usage: "seal at `Q` equal results, more than half of R (default: 2 of 3)"},
 		&cli.Uint64Flag{Name: "memory", Usage: "memory limit of the engine, `BYTES` (default: 536870912)"},
 		&cli.Uint64Flag{Name: "output-limit", Usage: "limit of the result, `BYTES` (default: 67108864)"},
 		&cli.DurationFlag{Name: "wall", Usage: "give up on the query after `TIME` (default: 2m)"},
 		&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal `DIGITS` from which the job's randomness comes (default: rng_seed of the configuration, or drawn from the work)"},
-		&cli.BoolFlag{Name: "fresh", Usage: "run again even if an equal job is sealed already"},
-	}
+	}, agreementFlags()...)
 }
 
 func formatFlag() cli.Flag {
@@ -104,30 +96,15 @@ func planRequest(c *cli.Context, e *env) (api.PlanRequest, error) {
 			return req, usageError(err)
 		}
 	}
-	req.R, req.Q = uint32(c.Uint("replicas")), uint32(c.Uint("quorum"))
-	if req.R > 64 || req.Q > req.R && req.R > 0 || req.R > 0 && req.Q > 0 && 2*req.Q <= req.R {
-		return req, usageError(fmt.Errorf("--replicas %d --quorum %d: want at most 64 replicas, and a quorum of more than half of them", req.R, req.Q))
+	var err error
+	if req.R, req.Q, err = agreementOf(c); err != nil {
+		return req, err
 	}
 	req.MemoryBytes, req.OutputBytes = c.Uint64("memory"), c.Uint64("output-limit")
 	req.WallMs = uint64(max(0, c.Duration("wall").Milliseconds()))
 	req.Fresh = c.Bool("fresh")
-	seed, origin := c.String("seed"), "--seed"
-	if seed == "" {
-		var err error
-		if seed, err = defaultSeed(e); err != nil {
-			return req, err
-		}
-		origin = "cage.rng_seed"
-	}
-	if seed != "" {
-		cage := configs.Cage{RNGSeed: seed}
-		d, _, err := cage.Seed()
-		if err != nil {
-			return req, usageError(fmt.Errorf("%s: %w", origin, err))
-		}
-		req.Seed = &d
-	}
-	return req, nil
+	req.Seed, err = jobSeed(c, e)
+	return req, err
 }
 
 // defaultSeed is rng_seed of this home's configuration and environment, which give the client's defaults; "" for none. A
@@ -168,17 +145,14 @@ func plan(ctx context.Context, e *env, n *conn, req api.PlanRequest) (api.Plan, 
 		}
 		return p, nil, err
 	}
-	var work receipt.Work
-	if len(p.Work) > enc.MaxCommandBytes {
-		return p, nil, fmt.Errorf("%s prepared a job of %d bytes: over the limit of %d", n.where, len(p.Work), enc.MaxCommandBytes)
+	work, err := readWork(n, &p)
+	if err != nil {
+		return p, nil, err
 	}
-	if err := canon.Unmarshal(p.Work, &work); err != nil {
-		return p, nil, fmt.Errorf("%s prepared something that is no job: %w", n.where, err)
-	}
-	if err := checkPlan(&p, &work, &req); err != nil {
+	if err := checkPlan(&p, work, &req); err != nil {
 		return p, nil, fmt.Errorf("%s prepared another job than asked for: %w; it is not signed", n.where, err)
 	}
-	return p, &work, nil
+	return p, work, nil
 }
 
 // checkPlan compares what a peer wants signed with what was asked for.
@@ -198,27 +172,17 @@ func checkPlan(p *api.Plan, w *receipt.Work, req *api.PlanRequest) error {
 		return errors.New("its digest is another")
 	case req.Seed != nil && w.Seed != *req.Seed:
 		return errors.New("its seed is another")
-	case req.R != 0 && p.R != req.R, req.Q != 0 && p.Q != req.Q:
-		return fmt.Errorf("it is to run on %d peers with a quorum of %d", p.R, p.Q)
-	case 2*p.Q <= p.R:
-		return fmt.Errorf("its quorum of %d of %d is no majority", p.Q, p.R)
+	}
+	if err := checkAgreement(p, req.R, req.Q); err != nil {
+		return err
+	}
+	if err := checkResolved(p, req.Datasets); err != nil {
+		return err
 	}
 	names := map[string]bool{}
 	for _, d := range req.Datasets {
-		ref, err := analytics.ResolveRef(d)
-		if err != nil {
-			return err
-		}
-		names[ref.Name] = true
-		found := false
-		for _, have := range p.Datasets {
-			if have.Name == ref.Name && (ref.Version == 0 || ref.Version == have.Version) && (ref.Manifest.IsZero() || ref.Manifest == have.Manifest) {
-				found = true
-			}
-		}
-		if !found {
-			return fmt.Errorf("it leaves out dataset %s", ref)
-		}
+		name, _, _ := strings.Cut(d, "@")
+		names[name] = true
 	}
 	for _, t := range r.Tables {
 		if len(names) > 0 && !names[t.Name] {
@@ -271,8 +235,9 @@ func analyticsSubmit(c *cli.Context, e *env) error {
 	if err := checkFormat(c.String("format")); err != nil {
 		return err
 	}
-	if c.Uint("priority") > 9 {
-		return usageError(fmt.Errorf("--priority %d: want 0 to 9", c.Uint("priority")))
+	priority, err := priorityOf(c)
+	if err != nil {
+		return err
 	}
 	key, err := e.clientKey()
 	if err != nil {
@@ -286,97 +251,28 @@ func analyticsSubmit(c *cli.Context, e *env) error {
 			return err
 		}
 		sayPlan(e, &p)
-		var job digest.Digest
-		if p.Reuse != nil && !req.Fresh {
-			job = *p.Reuse
-			e.say("an equal job is sealed already: its receipt is the answer (--fresh runs it again)")
-		} else {
-			s := enc.SubmitJob{Work: *work, R: p.R, Q: p.Q, Priority: uint32(c.Uint("priority")), Note: note(req.SQL)}
-			if _, err := rand.Read(s.Salt[:]); err != nil {
-				return fmt.Errorf("draw a salt: %w", err)
-			}
-			cmd, err := signCommand(key, p.Chain.ID, p.TimeMs, enc.KindSubmitJob, &s)
-			if err != nil {
-				return err
-			}
-			job = enc.JobID(work.Digest(), key.Public(), s.Salt)
-			if c.Bool("detach") {
-				queued, err := n.accept(ctx, cmd)
-				if err != nil {
-					return err
-				}
-				return sayDetached(c, e, job, queued)
-			}
-			a, err := n.SubmitCommand(ctx, cmd.Encode())
-			if err != nil {
-				return err
-			}
-			e.say("job %s", job)
-			if err := n.follow(ctx, e, job, a.ID); err != nil {
-				return err
-			}
+		job, ended, err := submitPlan(ctx, c, e, n, key, &p, work, priority, note(req.SQL))
+		if err != nil || ended {
+			return err
 		}
-		if c.Bool("detach") {
-			return sayDetached(c, e, job, false)
+		s, r, err := sealedJob(ctx, c, e, n, job, work)
+		if err != nil {
+			return err
 		}
-		return finish(ctx, c, e, n, job, work, req.SQL)
+		if c.Bool("id-only") {
+			fmt.Fprintln(e.out, job)
+			return programExit(s)
+		}
+		if failed(s) {
+			return programFailure(ctx, n, s, r, req.SQL)
+		}
+		return showResult(ctx, e, n, s, r, c.String("format"))
 	})
 }
 
-func sayDetached(c *cli.Context, e *env, job digest.Digest, queued bool) error {
-	state, how := "ordered", "ordered"
-	if queued {
-		state, how = "queued", "the network orders nothing at present; the peer keeps the job on its disk and sends it until it expires"
-	}
-	switch {
-	case c.Bool("id-only"):
-		fmt.Fprintln(e.out, job)
-		return nil
-	case e.json:
-		return writeJSON(e.out, map[string]any{"job": job, "state": state})
-	}
-	fmt.Fprintln(e.out, job)
-	e.say("%s; wait for it with: bpi job wait %s", how, job.Short())
-	return nil
-}
-
-// finish fetches and verifies the receipt of a sealed job, keeps it, and writes the result.
-func finish(ctx context.Context, c *cli.Context, e *env, n *conn, job digest.Digest, work *receipt.Work, sql string) error {
-	r, err := n.Receipt(ctx, job.String())
-	if err != nil {
-		return err
-	}
-	trust, err := e.trustFor(ctx, c.String("trust"), r.Chain.ID, n)
-	if err != nil {
-		return err
-	}
-	if err := checkReceipt(r, trust); err != nil {
-		return fail(exitInvalid, "the receipt of job %s does not verify: %w; do not use this result, and ask another peer with --peer", job.Short(), err)
-	}
-	s, err := receipt.ParseStatement(r.Envelope.Payload)
-	if err != nil {
-		return fail(exitInvalid, "the receipt of job %s: %w", job.Short(), err)
-	}
-	if s.Job != job || s.Work.Digest() != work.Digest() {
-		return fail(exitInvalid, "the receipt that %s sent is another job's; ask another peer with --peer", n.where)
-	}
-	if err := e.keepReceipt(job, r); err != nil {
-		e.say("note: %v", err)
-	}
-	e.say("sealed: %s; receipt verified; see it with: bpi receipt get %s", agreeing(len(r.Envelope.Signatures)), job.Short())
-	if c.Bool("id-only") {
-		fmt.Fprintln(e.out, job)
-		return programExit(&s)
-	}
-	if s.Outcome.ExitCode != 0 || s.Outcome.Killed != "" {
-		return programFailure(ctx, n, &s, r, sql)
-	}
-	return showResult(ctx, e, n, &s, r, c.String("format"))
-}
-
-// note is the start of a query, for people.
-func note(sql string) string {
-	n := strings.Join(strings.Fields(sql), " ")
+// note is the start of a query or of a command line, for people.
+func note(text string) string {
+	n := strings.Join(strings.Fields(text), " ")
 	for len(n) > 200 {
 		r := []rune(n)
 		n = string(r[:len(r)-max(1, len(r)/10)])

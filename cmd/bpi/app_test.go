@@ -91,6 +91,9 @@ func TestArrangeLetsFlagsStandAnywhere(t *testing.T) {
 		{"bpi job get J --output=stderr --timeout 3s", "bpi --timeout 3s job get --output=stderr J"},
 		{"bpi job get list", "bpi job get list"},
 		{"bpi key show -- -odd", "bpi key show -- -odd"},
+		{"bpi container run ls -l --json", "bpi container run ls -l --json"},
+		{"bpi container run --json --seed S -- git log -- --json", "bpi --json container run --seed S git log -- --json"},
+		{"bpi container run -- -odd --json", "bpi container run -- -odd --json"},
 		{"bpi job list --no-such x", "bpi job list --no-such x"},
 		{"bpi", "bpi"},
 	}

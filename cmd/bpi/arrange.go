@@ -8,7 +8,7 @@ import (
 
 // arrange lets flags stand anywhere on the command line, as people write them: `bpi dataset add FILE --name users`.
 // The library reads flags only before the first argument, and global ones only before the command, so they are moved
-// there. What follows "--" is never a flag.
+// there. What follows "--" is never a flag, and neither is what follows the name of a program to run.
 func arrange(app *cli.App, args []string) []string {
 	if len(args) == 0 {
 		return args
@@ -58,6 +58,10 @@ func arrange(app *cli.App, args []string) []string {
 				continue
 			}
 		}
+		if takesProgram[strings.Join(path, " ")] {
+			arguments = append(arguments, rest[i:]...)
+			break
+		}
 		positional = true
 		arguments = append(arguments, a)
 	}
@@ -72,6 +76,9 @@ func arrange(app *cli.App, args []string) []string {
 	}
 	return out
 }
+
+// takesProgram are the commands whose argument is a program with arguments of its own.
+var takesProgram = map[string]bool{"container run": true}
 
 // flagIndex maps every name of the flags to whether the flag takes a value.
 func flagIndex(flags []cli.Flag) map[string]bool {

@@ -19,7 +19,7 @@ const metaAnalytics = "metaanalytics"
 func containerCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "container",
-		Usage: "DockLock containers: what runs in the peers' cages",
+		Usage: "DockLock containers: programs in cages, here and on the peers",
 		Subcommands: []*cli.Command{
 			{
 				Name: "start", Usage: "make a container ready for work, and say which rules are enforced on it",
@@ -28,11 +28,12 @@ func containerCommand() *cli.Command {
 					"SQL engine that the chain names; containers of your own images come with services.",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the container: " + metaAnalytics},
-					&cli.StringFlag{Name: "policy", Value: "sealed", Usage: "`POLICY` to ask for: sealed, or strict-determinism"},
+					&cli.StringFlag{Name: "policy", Value: cage.PolicySealed, Usage: "`POLICY` to ask for; see: bpi policy list"},
 				},
 				Action: action(containerStart),
 			},
 			{Name: "list", Usage: "the containers that this network can run", Action: action(containerList)},
+			containerRunCommand(), containerVerifyCommand(), containerDiffCommand(), containerInspectCommand(),
 		},
 	}
 }
@@ -101,7 +102,7 @@ func containerList(c *cli.Context, e *env) error {
 	})
 }
 
-// enforcedNow and notYet say in words what the sealed policy is, and what strict determinism will add.
+// enforcedNow and notEnforced say in words what the sealed policy is, and what strict determinism does for other programs.
 var (
 	enforcedNow = []string{
 		"namespaces of its own (user, mount, pid, net, ipc, uts): no network, no other process in sight",
@@ -111,9 +112,9 @@ var (
 		"clock and randomness: the engine was linked to take both from the job's seed; the list kills the calls that would go around that",
 		"one thread; the witness is a digest of inputs, seed, limits and outputs",
 	}
-	notYet = []string{
-		"a witness of every single system call, so that bpi job diff could show the first one that differs",
-		"clock, randomness, directory order and scheduling given by the cage to programs that were not built for it",
+	notEnforced = []string{
+		"a witness of every event of the run: nothing in between is recorded, only what went in and what came out",
+		"clock, randomness, directory order and scheduling given by the cage: the engine was built to need none of that",
 	}
 )
 
@@ -128,11 +129,9 @@ func containerStart(c *cli.Context, e *env) error {
 	case name != metaAnalytics:
 		return fmt.Errorf("there is no container %q on this network: the only one so far is %s, the SQL engine; see: bpi container list", name, metaAnalytics)
 	}
-	strict := asked == "strict-determinism"
-	if !strict {
-		if _, err := policyNamed(asked); err != nil {
-			return usageError(err)
-		}
+	wanted, err := policyNamed(asked)
+	if err != nil {
+		return usageError(err)
 	}
 	return e.withNode(c.Context, func(n *conn) error {
 		ctx, cancel := e.bounded(c.Context, time.Minute)
@@ -160,7 +159,7 @@ func containerStart(c *cli.Context, e *env) error {
 		}
 		if e.json {
 			if err := writeJSON(e.out, map[string]any{
-				"container": k, "asked_policy": asked, "enforced_policy": k.Policy, "enforced": enforcedNow, "not_enforced": notYet, "ran_here": ran,
+				"container": k, "asked_policy": asked, "enforced_policy": k.Policy, "enforced": enforcedNow, "not_enforced": notEnforced, "ran_here": ran,
 				"walls": notNil(s.Walls),
 			}); err != nil {
 				return err
@@ -178,7 +177,7 @@ func containerStart(c *cli.Context, e *env) error {
 			for i, line := range enforcedNow {
 				t.row(onFirst(i, "enforced"), line)
 			}
-			for i, line := range notYet {
+			for i, line := range notEnforced {
 				t.row(onFirst(i, "not enforced"), line)
 			}
 			if len(s.Walls) > 0 {
@@ -201,9 +200,9 @@ func containerStart(c *cli.Context, e *env) error {
 			}
 			return fail(exitTimeout, "container %s is not ready: no executor can take it (%s); see: bpi doctor", name, why)
 		}
-		if strict {
-			e.say("note: strict-determinism is not in this version. The container runs under sealed, and its receipts say sealed: the same bytes")
-			e.say("on every peer, because this engine takes its clock and randomness from the job; what is not enforced is listed above.")
+		if wanted.Digest() != k.PolicyID {
+			e.say("note: %s runs under %s, whatever is asked for, and its receipts say so: this engine takes its clock and randomness from the", name, k.Policy)
+			e.say("job by itself, and gives the same bytes on every peer. %s is for programs that do not: bpi container run", wanted.Name)
 		}
 		e.say("%s is ready; use it with: bpi analytics submit --dataset NAME --query \"SELECT …\"", name)
 		return nil

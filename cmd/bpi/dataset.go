@@ -12,6 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/metanode/metanode/analytics"
+	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
 )
 
@@ -24,14 +26,11 @@ func datasetCommand() *cli.Command {
 				Name: "add", Usage: "upload a file or a folder and publish it under a name", ArgsUsage: "FILE|FOLDER",
 				Description: "Returns once as many peers hold the bytes as asked for. Whoever runs a job on the data reads it:\n" +
 					"do not add what the peers of this network may not see.",
-				Flags: []cli.Flag{
+				Flags: append([]cli.Flag{
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the dataset (default: the file's)"},
 					&cli.StringFlag{Name: "format", Usage: "csv, parquet or ndjson (default: by the file's name)"},
 					&cli.StringSliceFlag{Name: "option", Usage: "of the format, as `delim=;` or header=false; may be given more than once"},
-					&cli.UintFlag{Name: "holders", Usage: "`NUMBER` of peers that are to hold the bytes (default: the network's, 3)"},
-					&cli.BoolFlag{Name: "detach", Usage: "return once it is published"},
-					&cli.BoolFlag{Name: "id-only", Usage: "write only NAME@sha256:…"},
-				},
+				}, publishFlags("dataset")...),
 				Action: action(datasetAdd),
 			},
 			{Name: "list", Usage: "list datasets", Action: action(datasetList)},
@@ -41,6 +40,10 @@ func datasetCommand() *cli.Command {
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "to", Value: ".", Usage: "`FOLDER` to put them in"}},
 				Action: action(datasetGet),
 			},
+			removeCommand("dataset", enc.CatalogDatasets, func(ctx context.Context, n *conn, ref string) (api.Publication, []uint64, error) {
+				d, err := n.Dataset(ctx, ref)
+				return d.Publication, d.Versions, err
+			}),
 		},
 	}
 }

@@ -204,7 +204,11 @@ func datasetAdd(c *cli.Context, e *env) error {
 			return err
 		}
 		ref := name + "@sha256:" + sniffed.Digest.String()
-		d, err := awaitHolders(ctx, e, n, ref, c.Bool("detach"))
+		var d api.DatasetDetail
+		err = awaitHolders(ctx, e, "dataset", ref, c.Bool("detach"), func() (p api.Publication, err error) {
+			d, err = n.Dataset(ctx, ref)
+			return d.Publication, err
+		})
 		if err != nil {
 			return err
 		}
@@ -258,51 +262,7 @@ func publish(ctx context.Context, c *cli.Context, e *env, n *conn, key sign.Priv
 		}
 	}
 	sort.Slice(blobs, func(i, j int) bool { return blobs[i].Digest.Compare(blobs[j].Digest) < 0 })
-	chain, now, err := n.chainNow(ctx)
-	if err != nil {
-		return err
-	}
-	cmd, err := signCommand(key, chain, now, enc.KindPublishDataset, &enc.PublishDataset{
+	return n.publish(ctx, e, key, enc.KindPublishDataset, &enc.PublishDataset{
 		Name: name, Manifest: s.Digest, Blobs: blobs, Holders: uint32(c.Uint("holders")), Rows: m.Rows,
-	})
-	if err != nil {
-		return err
-	}
-	status, err := n.order(ctx, cmd)
-	if err != nil {
-		return err
-	}
-	for _, ev := range status.Events {
-		if ev.Kind == enc.EventDataset && ev.Decision == "unchanged" {
-			e.say("nothing is published: %s", clean(ev.Reason))
-			return nil
-		}
-	}
-	e.say("published %s: %d rows in %s", name, m.Rows, count(len(m.Files), "file"))
-	return nil
-}
-
-// awaitHolders waits until as many peers hold the dataset as wanted, or as there are.
-func awaitHolders(ctx context.Context, e *env, n *conn, ref string, detach bool) (api.DatasetDetail, error) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	held := -1
-	for {
-		d, err := n.Dataset(ctx, ref)
-		if err != nil {
-			return d, err
-		}
-		if detach || len(d.Holders) >= int(d.Wanted) {
-			return d, nil
-		}
-		if len(d.Holders) != held {
-			held = len(d.Holders)
-			e.say("%d of %d peers hold it", held, d.Wanted)
-		}
-		select {
-		case <-ctx.Done():
-			return d, fail(exitTimeout, "dataset %s: %d of %d peers hold it so far; the network goes on, look again with: bpi dataset show %s", ref, held, d.Wanted, d.Name)
-		case <-tick.C:
-		}
-	}
+	}, fmt.Sprintf("published %s: %d rows in %s", name, m.Rows, count(len(m.Files), "file")))
 }

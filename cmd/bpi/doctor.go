@@ -46,7 +46,7 @@ func doctor(c *cli.Context, e *env) error {
 	cfg, list := doctorConfig(c, e)
 	// A node that answers holds the ports, and knows its own walls, clock and peers.
 	status, reached := doctorNode(c.Context, e)
-	list = append(list, checkWalls(cfg)...)
+	list = append(list, checkWalls(cfg, "")...)
 	if reached {
 		list = append(list, nodeFindings(status)...)
 	} else {

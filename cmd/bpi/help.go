@@ -17,7 +17,8 @@ Exit codes: 0 done; 1 error; 2 usage; 3 the program failed; 4 not placed, or the
 6 a receipt or an audit file is invalid.
 
 Files in the home folder (~/.bpi): keys/ your keys, mode 0600; trust/ the validators of the chains you have met;
-receipts/ those of your jobs; config.toml and data/ a node's; devnet/ the devnet, until it is stopped.
+receipts/ those of your jobs; config.toml and data/ a node's; devnet/ the devnet, until it is stopped; container/ what
+makes the next container run faster, removed by hand at any time when none runs.
 
 Begin with:
    bpi devnet up --nodes 4 --detach
@@ -49,22 +50,40 @@ var examples = map[string][]string{
 		"bpi dataset add users.csv --name users", "bpi dataset add sales/ --name sales --format parquet",
 		"bpi dataset add old.csv --option delim=; --option header=false",
 	},
-	"dataset get":           {"bpi dataset get users@2 --to ./users"},
-	"job list":              {"bpi job list --state failed", "bpi job list --id-only --limit 1"},
-	"job plan":              {"bpi job plan --dataset users \"SELECT COUNT(*) FROM users\""},
-	"job wait":              {"bpi job wait 3f2a --timeout 1m"},
-	"job get":               {"bpi job get 3f2a > rows", "bpi job get 3f2a --output stderr"},
-	"job history":           {"bpi job history 3f2a", "bpi job history 3f2a --no-follow --json"},
-	"container start":       {"bpi container start --name metaanalytics --policy strict-determinism"},
+	"dataset get":    {"bpi dataset get users@2 --to ./users"},
+	"dataset remove": {"bpi dataset remove users@2", "bpi dataset remove old"},
+	"image add":      {"bpi image add rootfs/ --name base"},
+	"image show":     {"bpi image show base@1"},
+	"image remove":   {"bpi image remove base@1"},
+	"job run": {
+		"bpi job run --image base -- sh -c \"echo hello\"",
+		"bpi job run --image base --policy strict-determinism --in data=users --out result -- sh -c \"sort -R /in/data/users.csv | head -3 > /out/result/pick.txt\"",
+		"bpi job run --image base@2 --limit cpu=10s,mem=2g --replicas 5 --detach --id-only -- python3 -c \"import random; print(random.random())\"",
+	},
+	"job list":        {"bpi job list --state failed", "bpi job list --id-only --limit 1"},
+	"job plan":        {"bpi job plan --dataset users \"SELECT COUNT(*) FROM users\""},
+	"job wait":        {"bpi job wait 3f2a --timeout 1m"},
+	"job get":         {"bpi job get 3f2a > rows", "bpi job get 3f2a --output stderr", "bpi job get 3f2a --out result=./result"},
+	"job history":     {"bpi job history 3f2a", "bpi job history 3f2a --no-follow --json"},
+	"container start": {"bpi container start --name metaanalytics --policy strict-determinism"},
+	"container run": {
+		"bpi container run -- python3 -c \"import random, time; print(random.random(), time.time())\"",
+		"bpi container run --in data=./logs --out result -- sh -c \"sort -R /in/data/a.txt | head -3 | tee /out/result/pick.txt\"",
+		"bpi container run --witness w.cbor --work . --out bin --limit cpu=5m,mem=2g -- sh -c \"make -j4 && cp prog /out/bin\"",
+	},
+	"container verify":      {"bpi container verify w.cbor", "bpi container verify w.cbor --in data=/elsewhere/logs"},
+	"container diff":        {"bpi container diff w1.cbor w2.cbor"},
+	"container inspect":     {"bpi container inspect w.cbor", "bpi container inspect w.cbor --events"},
 	"receipt get":           {"bpi receipt get 3f2a > r.json"},
-	"receipt verify":        {"bpi receipt verify r.json --trust trust.json", "bpi receipt verify --job-id 3f2a", "bpi receipt verify r.json --output stdout=rows"},
+	"receipt verify":        {"bpi receipt verify r.json --trust trust.json", "bpi receipt verify --job-id 3f2a", "bpi receipt verify r.json --output stdout=rows", "bpi receipt verify r.json --re-execute"},
 	"receipt export":        {"bpi receipt export r.json --format sigstore", "bpi receipt export 3f2a --format slsa-vsa --trust trust.json"},
 	"security export-audit": {"bpi security export-audit --format json > audit.jsonl", "bpi security export-audit --format csv --from 100 --to 200"},
 	"security verify-audit": {"bpi security verify-audit audit.jsonl --trust trust.json"},
 	"chain events":          {"bpi chain events --from 100 --to 200 --json", "bpi chain events --follow"},
 	"chain trust":           {"bpi chain trust > trust.json"},
 	"network ping":          {"bpi network ping", "bpi network ping node3 --count 20"},
-	"policy check":          {"bpi policy check sealed"},
+	"policy show":           {"bpi policy show strict-determinism", "bpi --json policy show strict-determinism > mine.json"},
+	"policy check":          {"bpi policy check mine.json", "bpi policy check sealed"},
 	"key new":               {"bpi key new client"},
 	"key backup":            {"bpi key backup validator /mnt/safe/validator.key"},
 	"status":                {"bpi status", "bpi status 3f2a"},

@@ -13,15 +13,15 @@ import (
 	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/receipt"
 )
 
 func jobCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "job",
-		Usage: "what became of jobs",
+		Usage: "run programs on the network, and see what became of jobs",
 		Subcommands: append([]*cli.Command{
-			{Name: "list", Usage: "list jobs, newest first", Flags: listFlags(), Action: action(jobList)},
+			jobRunCommand(),
+			{Name: "list", Usage: "list jobs, newest first", Flags: listFlags(), Action: action(jobsOf(""))},
 			{
 				Name: "plan", Usage: "show what a query would have signed, and which peers could run it; orders nothing", ArgsUsage: "[STATEMENT]",
 				Description: "Exit code 4 if the job could not be placed now.",
@@ -42,8 +42,12 @@ func jobCommand() *cli.Command {
 			},
 			{Name: "cancel", Usage: "end a job of yours that is not sealed", ArgsUsage: "JOB", Action: action(jobCancel)},
 			{
-				Name: "get", Usage: "write an output of a sealed job", ArgsUsage: "JOB",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "output", Value: "stdout", Usage: "`NAME` of the output"}},
+				Name: "get", Usage: "write an output of a sealed job, or bring its files here", ArgsUsage: "JOB",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "output", Value: "stdout", Usage: "write the output of this `NAME`: stdout, stderr or out/…"},
+					manyFlag("out", "bring what the program left in /out/NAME to the folder NAME here, or to PATH: `NAME[=PATH]`; may be given more than once"),
+					&cli.BoolFlag{Name: "force", Usage: "replace a folder of outputs that is not empty"},
+				},
 				Action: action(jobGet),
 			},
 		}, storyCommands()...),
@@ -59,7 +63,12 @@ func listFlags() []cli.Flag {
 	}
 }
 
-func jobList(c *cli.Context, e *env) error {
+// jobsOf lists jobs of a kind; "" are all.
+func jobsOf(kind string) func(*cli.Context, *env) error {
+	return func(c *cli.Context, e *env) error { return jobList(c, e, kind) }
+}
+
+func jobList(c *cli.Context, e *env, kind string) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
@@ -70,7 +79,7 @@ func jobList(c *cli.Context, e *env) error {
 	return e.withNode(c.Context, func(n *conn) error {
 		ctx, cancel := e.bounded(c.Context, time.Minute)
 		defer cancel()
-		l, err := n.Jobs(ctx, api.JobQuery{Limit: limit, State: c.String("state"), Cursor: c.String("cursor")})
+		l, err := n.Jobs(ctx, api.JobQuery{Limit: limit, State: c.String("state"), Kind: kind, Cursor: c.String("cursor")})
 		if err != nil {
 			return err
 		}
@@ -215,21 +224,27 @@ func jobCancel(c *cli.Context, e *env) error {
 }
 
 func jobGet(c *cli.Context, e *env) error {
-	return withJob(c, e, time.Minute, func(ctx context.Context, n *conn, j api.Job) error {
-		r, err := n.Receipt(ctx, j.ID.String())
+	outs, err := parseOut(many(c, "out"))
+	if err != nil {
+		return usageError(err)
+	}
+	if len(outs) > 0 && c.IsSet("output") {
+		return usageError(errors.New("bpi job get: want either --output or --out"))
+	}
+	for _, o := range outs {
+		if err := checkOut(o, c.Bool("force")); err != nil {
+			return err
+		}
+	}
+	return withJob(c, e, time.Hour, func(ctx context.Context, n *conn, j api.Job) error {
+		s, r, err := receiptOfJob(ctx, n, &j)
 		if err != nil {
 			return err
 		}
-		s, err := receipt.ParseStatement(r.Envelope.Payload)
-		if err != nil {
-			return fail(exitInvalid, "receipt of %s: %w", j.ID.Short(), err)
+		if len(outs) > 0 {
+			return bringOutputs(ctx, e, n, s, r, outs, c.Bool("force"))
 		}
-		raw, err := output(ctx, n, &s, r, c.String("output"))
-		if err != nil {
-			return err
-		}
-		_, err = e.out.Write(raw)
-		return err
+		return writeOutput(ctx, n, s, r, c.String("output"), e.out)
 	})
 }
 

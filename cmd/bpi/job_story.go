@@ -11,6 +11,7 @@ import (
 
 	"github.com/metanode/metanode/analytics"
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/receipt"
 )
@@ -256,7 +257,7 @@ func jobDiff(c *cli.Context, e *env) error {
 		}
 		switch {
 		case len(pairs) > 0:
-			e.say("the peers do not agree; where the work is the same, so should the bytes be: a query without a total order, or a faulty machine")
+			e.say("the peers do not agree; where the work is the same, so should the bytes be: a query without a total order, threads that race (policy relaxed), or a faulty machine")
 		case len(rounds) == 0:
 			e.say("no peer has shown a result yet: job %s is %s", j.ID.Short(), j.State)
 		default:
@@ -311,18 +312,11 @@ func jobLogs(c *cli.Context, e *env) error {
 
 // sealedLogs writes the agreed standard error of a job, and for people what it means.
 func sealedLogs(ctx context.Context, e *env, n *conn, j *api.Job) error {
-	r, err := n.Receipt(ctx, j.ID.String())
+	s, r, err := receiptOfJob(ctx, n, j)
 	if err != nil {
 		return err
 	}
-	s, err := receipt.ParseStatement(r.Envelope.Payload)
-	if err != nil {
-		return fail(exitInvalid, "receipt of %s: %w", j.ID.Short(), err)
-	}
-	if s.Job != j.ID {
-		return fail(exitInvalid, "the receipt that %s sent is another job's; ask another peer with --peer", n.where)
-	}
-	raw, err := output(ctx, n, &s, r, "stderr")
+	raw, err := output(ctx, n, s, r, "stderr")
 	if err != nil {
 		return err
 	}
@@ -338,6 +332,8 @@ func sealedLogs(ctx context.Context, e *env, n *conn, j *api.Job) error {
 	switch {
 	case s.Outcome.Killed != "":
 		e.say("the program was ended by the cage (%s), and the peers agree on that", s.Outcome.Killed)
+	case s.Outcome.ExitCode != 0 && s.Work.Kind != enc.KindSQL:
+		e.say("the program failed with exit code %d, and the peers agree on that", s.Outcome.ExitCode)
 	case s.Outcome.ExitCode != 0:
 		sql := ""
 		if req, err := analytics.DecodeRequest(s.Work.Stdin); err == nil {

@@ -55,7 +55,7 @@ func listPeers(c *cli.Context, e *env) error {
 
 func statusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "what an id, or a prefix of one, names: a job, a dataset, a peer", ArgsUsage: "[ID]",
+		Name: "status", Usage: "what an id, or a prefix of one, names: a job, a dataset, an image, a peer", ArgsUsage: "[ID]",
 		Action: action(func(c *cli.Context, e *env) error {
 			if c.NArg() == 0 {
 				return nodeStatus(c, e)
@@ -91,6 +91,19 @@ func statusCommand() *cli.Command {
 						return nil
 					}
 				}
+				images, err := n.Images(ctx)
+				if err != nil {
+					return err
+				}
+				for _, i := range images {
+					if i.Name == ref || strings.HasPrefix(i.Digest.String(), strings.TrimPrefix(ref, "sha256:")) {
+						if e.json {
+							return writeJSON(e.out, map[string]any{"kind": "image", "image": i})
+						}
+						fmt.Fprintf(e.out, "image %s@%d: %s, held by %d of %d\n", i.Name, i.Version, size(i.Bytes), len(i.Holders), i.Wanted)
+						return nil
+					}
+				}
 				peers, err := n.Peers(ctx)
 				if err != nil {
 					return err
@@ -104,7 +117,7 @@ func statusCommand() *cli.Command {
 						return nil
 					}
 				}
-				return fmt.Errorf("%q names no job, dataset or peer that %s knows; see: bpi job list", ref, n.where)
+				return fmt.Errorf("%q names no job, dataset, image or peer that %s knows; see: bpi job list", ref, n.where)
 			})
 		}),
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/metanode/metanode/api"
-	"github.com/metanode/metanode/cage"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -136,31 +135,5 @@ func couldRun(ctx context.Context, n *conn, w *receipt.Work, nowMs uint64) ([]ab
 	if err != nil {
 		return nil, err
 	}
-	return whoCould(all, w.Engine, w.Policy, w.CPUClass, w.Limits.MemoryBytes, nowMs), nil
+	return whoCould(all, enc.EngineAhead(w.Kind, w.Engine), w.Policy, w.CPUClass, w.Limits.MemoryBytes, nowMs), nil
 }
-
-// policyName is a policy as people call it, with its digest.
-func policyName(d digest.Digest) string {
-	for _, p := range policies() {
-		if p.Digest() == d {
-			return p.Name + " sha256:" + d.String()
-		}
-	}
-	return "sha256:" + d.String()
-}
-
-// policyNamed finds a policy of this program by name or digest.
-func policyNamed(ref string) (*cage.Policy, error) {
-	for _, p := range policies() {
-		if p.Name == ref || p.Digest().String() == ref || "sha256:"+p.Digest().String() == ref {
-			return p, nil
-		}
-	}
-	if plannedPolicies[ref] {
-		return nil, fmt.Errorf("policy %q is not in this version of bpi; what it has: bpi policy list", ref)
-	}
-	return nil, fmt.Errorf("there is no policy %q; see: bpi policy list", ref)
-}
-
-// plannedPolicies are those of the design that this program does not have yet.
-var plannedPolicies = map[string]bool{"strict-determinism": true, "compute-only": true, "relaxed": true}

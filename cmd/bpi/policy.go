@@ -1,169 +1,226 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"slices"
-	"time"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
-	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/cage"
 	"github.com/metanode/metanode/internal/digest"
 )
-
-// policies are those shipped with this program.
-func policies() []*cage.Policy { return []*cage.Policy{cage.Sealed()} }
 
 func policyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "policy",
 		Usage: "the cage's rules",
 		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list the policies of this program", Action: action(policyList)},
 			{
-				Name: "list", Usage: "list the policies of this program",
-				Action: action(func(c *cli.Context, e *env) error {
-					if err := noArguments(c); err != nil {
-						return err
-					}
-					type line struct {
-						Name   string        `json:"name"`
-						Digest digest.Digest `json:"digest"`
-						Calls  int           `json:"calls"`
-					}
-					list := []line{}
-					for _, p := range policies() {
-						list = append(list, line{p.Name, p.Digest(), len(p.Calls)})
-					}
-					if e.json {
-						return writeJSON(e.out, list)
-					}
-					t := newTable(e.out, "POLICY", "SYSTEM CALLS", "DIGEST")
-					for _, p := range list {
-						t.row(p.Name, p.Calls, p.Digest)
-					}
-					return t.flush()
-				}),
+				Name: "show", Usage: "show what a policy allows and what it makes of clock, randomness and threads", ArgsUsage: "NAME|DIGEST|FILE",
+				Description: "With --json, in its canonical form, which is a policy file: the beginning of one of your own.",
+				Action:      action(policyShow),
 			},
 			{
-				Name: "show", Usage: "show what a policy allows; whatever is not listed kills the program", ArgsUsage: "NAME|DIGEST",
-				Action: action(func(c *cli.Context, e *env) error {
-					ref, err := argument(c, "policy")
-					if err != nil {
-						return err
-					}
-					p, err := policyNamed(ref)
-					if err != nil {
-						return err
-					}
-					if e.json {
-						return writeJSON(e.out, map[string]any{"name": p.Name, "version": p.Version, "digest": p.Digest(), "calls": p.Calls})
-					}
-					e.say("%s, sha256:%s; a call that is not listed kills the program", p.Name, p.Digest())
-					t := newTable(e.out, "SYSTEM CALL", "ANSWER", "WHEN")
-					for _, call := range p.Calls {
-						answer := "allowed"
-						if call.Errno != 0 {
-							answer = fmt.Sprintf("error %d", call.Errno)
-						}
-						when := "always"
-						for i, a := range call.When {
-							if i == 0 {
-								when = ""
-							} else {
-								when += ", "
-							}
-							when += fmt.Sprintf("arg%d & %#x = %#x", a.Index, a.Mask, a.Value)
-						}
-						t.row(call.Name, answer, when)
-					}
-					return t.flush()
-				}),
-			},
-			{
-				Name: "check", Usage: "whether this machine gives the walls that a policy needs, and which executors offer it", ArgsUsage: "NAME|DIGEST",
-				Description: "Exit code 1 if this machine lacks a wall. The executors are asked of a node, where one is reached.",
-				Flags:       doctorFlags(), Action: action(policyCheck),
+				Name: "check", Usage: "check a policy file; or whether this machine gives the walls that a policy needs, and which executors offer it",
+				ArgsUsage: "FILE|NAME|DIGEST",
+				Description: "A FILE: what is wrong with it, as FILE:LINE:COLUMN, or what it makes different from the policy of this program that\n" +
+					"is nearest to it. A NAME or DIGEST: exit code 1 if this machine lacks a wall; the executors are asked of a node,\n" +
+					"where one is reached.",
+				Flags: doctorFlags(), Action: action(policyCheck),
 			},
 		},
 	}
 }
 
-func policyCheck(c *cli.Context, e *env) error {
+func policyList(c *cli.Context, e *env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	type line struct {
+		Name   string        `json:"name"`
+		Mode   string        `json:"mode"`
+		Digest digest.Digest `json:"digest"`
+		Calls  int           `json:"calls"` // rules
+		About  string        `json:"about"`
+	}
+	list := []line{}
+	for _, p := range cage.Policies() {
+		list = append(list, line{p.Name, p.Mode, p.Digest(), len(p.Calls), aboutPolicy[p.Name]})
+	}
+	if e.json {
+		return writeJSON(e.out, list)
+	}
+	t := newTable(e.out, "POLICY", "MODE", "DIGEST", "FOR")
+	for _, p := range list {
+		t.row(p.Name, p.Mode, p.Digest, p.About)
+	}
+	return t.flush()
+}
+
+// aboutPolicy says what the shipped policies are for.
+var aboutPolicy = map[string]string{
+	cage.PolicyStrict:      "any program: the same bytes and the same witness every time",
+	cage.PolicyComputeOnly: "the same for one process and thread that writes to standard output only",
+	cage.PolicyRelaxed:     "threads on all processors; clock and randomness as in strict-determinism, results need not agree",
+	cage.PolicySealed:      "images that bring their own clock and randomness, such as the SQL engine",
+}
+
+func policyShow(c *cli.Context, e *env) error {
 	ref, err := argument(c, "policy")
 	if err != nil {
 		return err
 	}
-	p, err := policyNamed(ref)
+	p, err := policyFrom(ref)
 	if err != nil {
 		return err
 	}
-	cfg, _ := doctorConfig(c, e)
-	walls := checkWalls(cfg)
-	var list []api.Executor
-	n, err := e.connect(c.Context)
-	if err == nil {
-		ctx, cancel := e.bounded(c.Context, time.Minute)
-		list, err = n.Executors(ctx)
-		err = n.explain(err)
-		cancel()
-		n.Close()
-	}
-	if err != nil && (e.api != "" || e.peer != "") {
-		return err // a node was named
-	}
-	type offer struct {
-		Peer   string `json:"peer"`
-		Name   string `json:"name,omitempty"`
-		Offers bool   `json:"offers"`
-	}
-	offers := []offer{}
-	for _, x := range list {
-		offers = append(offers, offer{x.Peer, x.Name, slices.Contains(x.Policies, p.Digest())})
-	}
-	good := true
-	for _, w := range walls {
-		good = good && w.Status != "FAILED"
-	}
 	if e.json {
-		if err := writeJSON(e.out, map[string]any{"policy": p.Name, "digest": p.Digest(), "this_machine": good, "walls": walls, "executors": offers}); err != nil {
-			return err
-		}
-	} else {
-		t := newTable(e.out)
-		for _, w := range walls {
-			detail := w.Detail
-			if w.Next != "" {
-				detail += "; " + w.Next
-			}
-			t.row(w.Check, w.Status, detail)
-		}
-		for _, o := range offers {
-			state := "ok"
-			detail := "offers " + p.Name
-			if !o.Offers {
-				state, detail = "no", "does not offer "+p.Name
-			}
-			t.row("executor "+orElse(o.Name, o.Peer), state, detail)
-		}
-		if err := t.flush(); err != nil {
-			return err
+		_, err := e.out.Write(p.Marshal())
+		return err
+	}
+	d := &p.Determinism
+	t := newTable(e.out)
+	t.row("policy", p.Name)
+	t.row("digest", "sha256:"+p.Digest().String())
+	t.row("mode", p.Mode)
+	t.row("clock", map[string]string{"virtual": "virtual, from the epoch of the run on", "image": "the image's own; calls that tell time kill"}[d.Clock])
+	t.row("randomness", map[string]string{"seeded": "from the seed of the run", "image": "the image's own; calls that give randomness kill"}[d.RNG])
+	t.row("processor", d.CPUClass+", whatever there is beyond it")
+	t.row("network", d.Net)
+	threads := map[string]string{"serial": "one at a time, in an order of the cage's", "host": "as the machine runs them: results need not agree"}[d.Scheduler]
+	if !d.Processes {
+		threads = "one"
+	}
+	t.row("threads", threads)
+	t.row("new processes", yesNo(d.Processes))
+	t.row("writable folders", yesNo(d.Writable))
+	for _, b := range []struct {
+		what string
+		b    cage.Bounds
+	}{{"default limits", d.Defaults}, {"highest limits", d.Max}} {
+		if b.b != (cage.Bounds{}) {
+			t.row(b.what, boundsText(b.b))
 		}
 	}
-	if len(list) == 0 {
-		e.say("no executor was asked: no node was reached; start one, or name one with --peer")
+	t.row("other calls", map[bool]string{true: "answered as the cage answers them", false: "kill the program"}[p.Default == cage.ActionAllow])
+	if err := t.flush(); err != nil {
+		return err
 	}
-	if !good {
-		e.say("bpi: this machine cannot enforce %s, and would execute nothing", p.Name)
-		return quietly(exitFailure)
+	if len(p.Calls) == 0 {
+		return nil
 	}
-	e.say("this machine can enforce %s (sha256:%s)", p.Name, p.Digest())
-	return nil
+	fmt.Fprintln(e.out)
+	return ruleTable(e.out, p)
 }
 
-func orElse(s, other string) string {
-	if s == "" {
-		return other
+func ruleTable(w io.Writer, p *cage.Policy) error {
+	t := newTable(w, "SYSTEM CALL", "ANSWER", "WHEN")
+	rows := func(list []cage.Call, more string) {
+		for _, call := range list {
+			answer := call.Answer()
+			if name := unix.ErrnoName(unix.Errno(call.Errno)); call.Action == cage.ActionErrno && name != "" {
+				answer = "error " + name
+			}
+			t.row(call.Name, answer, orElse(call.Conditions(), "always")+more)
+		}
 	}
-	return s
+	rows(p.Calls, "")
+	rows(p.Startup, ", before the program begins")
+	return t.flush()
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func boundsText(b cage.Bounds) string {
+	var parts []string
+	for _, f := range []struct {
+		name string
+		v    uint64
+	}{
+		{"memory", b.MemoryBytes}, {"output", b.OutputBytes}, {"files", b.Files}, {"processes", b.Processes}, {"cpu ms", b.CPUMs},
+		{"wall ms", b.WallMs}, {"calls", b.Calls}, {"virtual ms", b.VirtualMs}, {"started", b.Spawned},
+	} {
+		if f.v > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", f.name, f.v))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// policyName is a policy as people call it, with its digest.
+func policyName(d digest.Digest) string {
+	if p, ok := cage.PolicyOf(d); ok {
+		return p.Name + " sha256:" + d.String()
+	}
+	return "sha256:" + d.String()
+}
+
+// policyNamed finds a policy of this program by name or digest.
+func policyNamed(ref string) (*cage.Policy, error) {
+	for _, p := range cage.Policies() {
+		if p.Name == ref || p.Digest().String() == ref || "sha256:"+p.Digest().String() == ref {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no policy %q; see: bpi policy list", ref)
+}
+
+// isPolicyFile reports whether ref means a file rather than a name: it has a slash or ends in .json, or it is none of
+// this program's policies and there is a file of that name.
+func isPolicyFile(ref string) bool {
+	if strings.Contains(ref, "/") || strings.HasSuffix(ref, ".json") {
+		return true
+	}
+	if _, err := policyNamed(ref); err == nil {
+		return false
+	}
+	_, err := os.Stat(ref)
+	return err == nil
+}
+
+// policyFrom finds a policy of this program, or reads one from a file.
+func policyFrom(ref string) (*cage.Policy, error) {
+	if !isPolicyFile(ref) {
+		return policyNamed(ref)
+	}
+	return readPolicy(ref)
+}
+
+// readPolicy reads a policy file. What is wrong in it is told with its place.
+func readPolicy(path string) (*cage.Policy, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("policy %s: there is no such file; begin one with: bpi --json policy show strict-determinism > %s", path, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, cage.MaxPolicyBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	p, err := cage.ParsePolicy(raw)
+	var wrong *cage.PolicyError
+	if errors.As(err, &wrong) {
+		return nil, fmt.Errorf("%s:%d:%d: %s", path, wrong.Line, wrong.Column, wrong.Cause)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("policy %s: %w", path, err)
+	}
+	if own, ok := cage.PolicyNamed(p.Name); ok && own.Digest() != p.Digest() {
+		return nil, fmt.Errorf("policy %s calls itself %s, which is a policy of this program with other rules; give it a name of its own", path, p.Name)
+	}
+	return p, nil
 }

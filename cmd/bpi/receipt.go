@@ -43,6 +43,7 @@ func receiptCommand() *cli.Command {
 					&cli.StringFlag{Name: "job-id", Usage: "fetch the receipt of this `JOB`, or take the copy kept here"},
 					&cli.StringFlag{Name: "trust", Usage: "trust `FILE` (default: what was pinned on first contact with the chain)"},
 					&cli.StringSliceFlag{Name: "output", Usage: "also check this output, as `NAME=FILE`; may be given more than once"},
+					&cli.BoolFlag{Name: "re-execute", Usage: "also run the work again in a cage on this machine, on bytes that a peer gives, and compare"},
 				},
 				Action: action(receiptVerify),
 			},
@@ -168,7 +169,7 @@ func receiptVerify(c *cli.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		return report(e, receipt.Verify(r, trust, outputs))
+		return verified(c, e, receipt.Verify(r, trust, outputs))
 	}
 	r, n, err := e.receiptOf(c.Context, job)
 	if err != nil {
@@ -188,7 +189,17 @@ func receiptVerify(c *cli.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	return report(e, receipt.Verify(r, trust, outputs))
+	return verified(c, e, receipt.Verify(r, trust, outputs))
+}
+
+// verified runs the work again, if that is wanted, and reports.
+func verified(c *cli.Context, e *env, rep *receipt.Report) error {
+	if c.Bool("re-execute") {
+		ctx, cancel := e.bounded(c.Context, defaultWait)
+		defer cancel()
+		reexecute(ctx, e, rep)
+	}
+	return report(e, rep)
 }
 
 // receiptOf fetches a job's receipt, or takes the copy that was kept when it was submitted from here.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/metanode/metanode/analytics"
@@ -26,42 +25,15 @@ func checkFormat(f string) error {
 
 // output gives an output's bytes, from the receipt or from the peer, checked against the agreed digest.
 func output(ctx context.Context, n *conn, s *receipt.Statement, r *receipt.Receipt, name string) ([]byte, error) {
-	var want *receipt.Output
-	for i := range s.Outcome.Outputs {
-		if s.Outcome.Outputs[i].Name == name {
-			want = &s.Outcome.Outputs[i]
-		}
+	o, err := outputNamed(s, name)
+	if err != nil {
+		return nil, err
 	}
-	if want == nil {
-		var names []string
-		for _, o := range s.Outcome.Outputs {
-			names = append(names, o.Name)
-		}
-		return nil, fmt.Errorf("job %s has no output %q; it has: %s", s.Job.Short(), name, clean(strings.Join(names, ", ")))
+	var b bytes.Buffer
+	if err := fetchOutput(ctx, n, s, r, o, &b); err != nil {
+		return nil, err
 	}
-	var raw []byte
-	if want.Bytes > 0 {
-		found := false
-		for _, o := range r.Outputs {
-			if o.Name == name {
-				raw, found = o.Content, true
-			}
-		}
-		if !found {
-			body, _, err := n.JobOutput(ctx, s.Job.String(), name)
-			if err != nil {
-				return nil, err
-			}
-			defer body.Close()
-			if raw, err = io.ReadAll(io.LimitReader(body, int64(min(want.Bytes, 1<<40))+1)); err != nil {
-				return nil, fmt.Errorf("fetch output %q: %w", name, err)
-			}
-		}
-	}
-	if digest.Of(raw) != want.Digest {
-		return nil, fail(exitInvalid, "output %q from %s is not what the peers agreed on; ask another peer with --peer", name, n.where)
-	}
-	return raw, nil
+	return b.Bytes(), nil
 }
 
 // showResult writes a sealed query's rows.
@@ -69,7 +41,7 @@ func showResult(ctx context.Context, e *env, n *conn, s *receipt.Statement, r *r
 	if err := checkFormat(format); err != nil {
 		return err
 	}
-	if s.Outcome.ExitCode != 0 || s.Outcome.Killed != "" {
+	if failed(s) {
 		return programFailure(ctx, n, s, r, "")
 	}
 	stdout, err := output(ctx, n, s, r, "stdout")
@@ -144,8 +116,11 @@ func afterKill(s *receipt.Statement) string {
 
 // programExit is nil if the program ended well.
 func programExit(s *receipt.Statement) error {
-	if s.Outcome.ExitCode == 0 && s.Outcome.Killed == "" {
-		return nil
+	if failed(s) {
+		return quietly(exitProgram)
 	}
-	return quietly(exitProgram)
+	return nil
 }
+
+// failed reports whether the program did not end well.
+func failed(s *receipt.Statement) bool { return s.Outcome.ExitCode != 0 || s.Outcome.Killed != "" }

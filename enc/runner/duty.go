@@ -44,6 +44,8 @@ type View interface {
 	TimeMs() uint64 // agreed time of the block
 	Duties() []Duty
 	Holds() []Hold
+	// Stands reports whether any data set or image of the chain stands on a manifest still.
+	Stands(manifest digest.Digest) bool
 	// Ended tells how a job that is no duty any more ended: sealed with this peer among the agreeing or not, and until
 	// when its outputs are to be kept (agreed milliseconds). Known is false for a job that the chain does not have.
 	Ended(job digest.Digest) (e End)

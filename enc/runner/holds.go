@@ -22,7 +22,8 @@ func (r *Runner) Stats() Stats {
 	return Stats{r.counts.started.Load(), r.counts.finished.Load(), r.counts.failed.Load(), r.counts.held.Load()}
 }
 
-// hold fetches and pins what the chain wants this peer to hold, and attests what is complete.
+// hold fetches and pins what the chain wants this peer to hold, attests what is complete, and lets go of what was
+// withdrawn. What moved to another holder stays pinned: the other may not have it yet.
 func (r *Runner) hold(ctx context.Context, v View) {
 	wanted := map[digest.Digest]bool{}
 	for _, h := range v.Holds() {
@@ -41,17 +42,27 @@ func (r *Runner) hold(ctx context.Context, v View) {
 			cancel()
 		}
 	}
+	for m := range r.pinned {
+		if r.holds[m] != nil || v.Stands(m) {
+			continue
+		}
+		if err := r.cfg.Blobs.Release(holdReason(m)); err != nil {
+			r.cfg.Logger.Warn("withdrawn bytes not released; tried again at a later block", "manifest", m.Short(), "err", err)
+			continue
+		}
+		delete(r.pinned, m)
+	}
 }
 
 func (r *Runner) fetch(ctx context.Context, h Hold) {
 	hctx, cancel := context.WithCancel(ctx)
-	r.holds[h.Manifest] = cancel
+	r.holds[h.Manifest], r.pinned[h.Manifest] = cancel, true
 	blobs := slices.Clone(h.Blobs)
 	slices.SortFunc(blobs, func(a, b enc.BlobRef) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	r.spawn.Go(func() {
 		var err error
 		for _, b := range blobs {
-			if err = r.cfg.Blobs.Ensure(hctx, b, "dataset/"+h.Manifest.String()); err != nil {
+			if err = r.cfg.Blobs.Ensure(hctx, b, holdReason(h.Manifest)); err != nil {
 				break
 			}
 		}
@@ -71,8 +82,13 @@ func (r *Runner) holdDone(ctx context.Context, h holdResult) {
 		}
 	}
 	if h.err != nil {
-		r.cfg.Logger.Warn("data set not held yet; tried again at a later block", "manifest", h.manifest.Short(), "err", h.err)
+		r.cfg.Logger.Warn("bytes not held yet; tried again at a later block", "manifest", h.manifest.Short(), "err", h.err)
 	}
 }
 
 func holdKey(m digest.Digest) string { return "hold/" + m.String() }
+
+// holdReasons begins the reasons under which the bytes of manifests are pinned; the manifest follows.
+const holdReasons = "hold/"
+
+func holdReason(m digest.Digest) string { return holdReasons + m.String() }

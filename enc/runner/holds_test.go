@@ -40,6 +40,29 @@ func TestManifestIsAttestedWhenAllOfItIsHere(t *testing.T) {
 	})
 }
 
+func TestBytesAreLetGoOnceWithdrawn(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		earlier := digest.Of([]byte("of an earlier process"))
+		m := &machine{}
+		m.pin(holdReason(earlier))
+		r, stop := start(t, dir, m)
+		defer stop()
+		r.Committed(chain{height: 1, holds: []Hold{{Manifest: testJob, Blobs: []enc.BlobRef{{Digest: testJob, Bytes: 1}}}}})
+		next[*enc.HoldBlobs](t, m)
+		r.Committed(chain{height: 2}) // another peer holds it now
+		synctest.Wait()
+		if !m.pinned(holdReason(testJob)) || !m.pinned(holdReason(earlier)) {
+			t.Error("let go of what stands")
+		}
+		r.Committed(chain{height: 3, gone: []digest.Digest{testJob, earlier}})
+		synctest.Wait()
+		if m.pinned(holdReason(testJob)) || m.pinned(holdReason(earlier)) {
+			t.Error("withdrawn, and kept")
+		}
+	})
+}
+
 // slowBlobs fetches until its context ends.
 type slowBlobs struct {
 	*machine

@@ -44,7 +44,8 @@ type Runner struct {
 	sent    map[string]time.Time // command key → the last send
 	running map[digest.Digest]*execution
 	holds   map[digest.Digest]context.CancelFunc
-	done    chan *execution // finished executions
+	pinned  map[digest.Digest]bool // manifests whose bytes may be pinned
+	done    chan *execution        // finished executions
 	held    chan holdResult
 
 	slots  chan struct{}
@@ -93,13 +94,19 @@ func New(cfg Config) (*Runner, error) {
 	r := &Runner{
 		cfg: cfg, store: s, wake: make(chan struct{}, 1),
 		sent: map[string]time.Time{}, running: map[digest.Digest]*execution{}, holds: map[digest.Digest]context.CancelFunc{},
-		done: make(chan *execution), held: make(chan holdResult), slots: make(chan struct{}, cfg.Slots),
+		pinned: map[digest.Digest]bool{},
+		done:   make(chan *execution), held: make(chan holdResult), slots: make(chan struct{}, cfg.Slots),
 		kept: map[digest.Digest]uint64{}, inputs: map[digest.Digest]bool{},
 		failed: map[digest.Digest]*NoResult{}, ahead: map[digest.Digest]uint64{}, redone: map[digest.Digest]bool{},
 	}
 	for _, reason := range cfg.Blobs.Reasons(jobReasons) {
 		if job, err := digest.Parse(strings.TrimPrefix(reason, jobReasons)); err == nil {
 			r.inputs[job] = true // settled, or wanted still, by the first view
+		}
+	}
+	for _, reason := range cfg.Blobs.Reasons(holdReasons) {
+		if m, err := digest.Parse(strings.TrimPrefix(reason, holdReasons)); err == nil {
+			r.pinned[m] = true
 		}
 	}
 	for _, reason := range cfg.Blobs.Reasons(resultReasons) {

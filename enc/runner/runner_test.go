@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,14 +26,16 @@ type chain struct {
 	height uint64
 	duties []Duty
 	holds  []Hold
+	gone   []digest.Digest // withdrawn manifests
 	end    End
 }
 
-func (c chain) Height() uint64          { return c.height }
-func (c chain) TimeMs() uint64          { return 1000 * c.height }
-func (c chain) Duties() []Duty          { return c.duties }
-func (c chain) Holds() []Hold           { return c.holds }
-func (c chain) Ended(digest.Digest) End { return c.end }
+func (c chain) Height() uint64              { return c.height }
+func (c chain) TimeMs() uint64              { return 1000 * c.height }
+func (c chain) Duties() []Duty              { return c.duties }
+func (c chain) Holds() []Hold               { return c.holds }
+func (c chain) Stands(m digest.Digest) bool { return !slices.Contains(c.gone, m) }
+func (c chain) Ended(digest.Digest) End     { return c.end }
 
 // machine is the executor, the blob store and the network of one peer.
 type machine struct {

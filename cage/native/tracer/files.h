@@ -40,6 +40,9 @@ void forget_process(pid_t pid);    /* its number may come again */
 extern uint64_t proc_dev, dev_dev; /* st_dev of the two; 0 while there is none */
 
 
+/* execfile.c: 0, or why the file is no program of this cage; most of what is wrong with it the kernel finds */
+int exec_error(struct thread *t, int dirfd, uint64_t path, bool empty_ok);
+
 /* event of a change of the file system: the call's number, its result, one or two paths */
 void change_event(struct thread *t, long result, const char *path, const char *second);
 

@@ -1,5 +1,5 @@
 /* info.c: what the program may learn of its machine and of itself: the same everywhere. */
-#include "tracer.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -42,7 +42,13 @@ static int do_sysinfo(struct thread *t)
 	return copy_out(t, t->a[0], &s, sizeof s, 0);
 }
 
-/* Processor time is virtual time: one runs at a time, and the clock is all there is to say of how long. */
+static uint64_t processor_ns(struct thread *t, clockid_t id)
+{
+	struct clock c;
+	return clock_of(t, id, &c) == 0 ? clock_now(&c) : 0;
+}
+
+/* Processor time is the virtual time in which a thread ran: the clock is all there is to say of how long. */
 static int do_getrusage(struct thread *t)
 {
 	struct rusage u;
@@ -51,7 +57,7 @@ static int do_getrusage(struct thread *t)
 	if (who != RUSAGE_SELF && who != RUSAGE_CHILDREN && who != RUSAGE_THREAD)
 		return give(t, -EINVAL);
 	if (who != RUSAGE_CHILDREN) {
-		uint64_t ran = vnow() - t->p->started_ns;
+		uint64_t ran = processor_ns(t, who == RUSAGE_THREAD ? CLOCK_THREAD_CPUTIME_ID : CLOCK_PROCESS_CPUTIME_ID);
 		u.ru_utime.tv_sec = (time_t)(ran / 1000000000u);
 		u.ru_utime.tv_usec = (suseconds_t)(ran % 1000000000u / 1000);
 	}
@@ -63,7 +69,7 @@ static int do_times(struct thread *t)
 {
 	struct tms b;
 	memset(&b, 0, sizeof b);
-	b.tms_utime = (clock_t)((vnow() - t->p->started_ns) / 10000000u);
+	b.tms_utime = (clock_t)(processor_ns(t, CLOCK_PROCESS_CPUTIME_ID) / 10000000u);
 	if (t->a[0] && !poke(t, t->a[0], &b, sizeof b))
 		return give(t, -EFAULT);
 	return give(t, (long)(up() / 10000000u) + 100);
@@ -321,7 +327,18 @@ static int do_membarrier(struct thread *t)
 	return give(t, t->a[0] == 0 ? 0x1f : t->a[0] <= 16 ? 0 : -EINVAL);
 }
 
-static int do_getpriority(struct thread *t) { return give(t, 20); } /* nice 0, as the raw call says it */
+/* Answered here and not by the filter, which the tracer's own calls in the program's name must pass. */
+static int do_refuse(struct thread *t) { return give(t, -EPERM); }
+
+/* Priorities are taken and without effect: all have nice 0, which the raw call says as 20. */
+static int do_priority(struct thread *t)
+{
+	if (t->a[0] > PRIO_USER)
+		return give(t, -EINVAL);
+	if (t->a[0] == PRIO_PROCESS && !known(t, t->a[1]))
+		return give(t, -ESRCH);
+	return give(t, t->nr == SYS_getpriority ? 20 : 0);
+}
 
 #define TRACE(n, f) {SYS_##n, C_TRACE, f, 0}
 #define PASS(n) {SYS_##n, C_PASS, NULL, 0}
@@ -333,7 +350,7 @@ const struct call info_calls[] = {
 	TRACE(sched_getparam, do_sched), TRACE(sched_setparam, do_sched), TRACE(sched_getscheduler, do_sched),
 	TRACE(sched_setscheduler, do_sched), TRACE(sched_getattr, do_sched), TRACE(sched_setattr, do_sched),
 	TRACE(sched_rr_get_interval, do_sched), TRACE(sched_get_priority_max, do_sched), TRACE(sched_get_priority_min, do_sched),
-	TRACE(getpriority, do_getpriority), ERRNO(setpriority, 0), ERRNO(ioprio_set, 0), ERRNO(ioprio_get, 0),
+	TRACE(getpriority, do_priority), TRACE(setpriority, do_priority), ERRNO(ioprio_set, 0), ERRNO(ioprio_get, 0),
 	TRACE(prlimit64, do_prlimit), TRACE(getrlimit, do_getrlimit), TRACE(setrlimit, do_setrlimit),
 	PASS(getuid), PASS(geteuid), PASS(getgid), PASS(getegid), PASS(getresuid), PASS(getresgid),
 	TRACE(setuid, do_setid), TRACE(setgid, do_setid), TRACE(setreuid, do_setid), TRACE(setregid, do_setid),
@@ -350,7 +367,7 @@ const struct call info_calls[] = {
 	ERRNO(process_vm_writev, EPERM), ERRNO(kcmp, EPERM), ERRNO(init_module, EPERM), ERRNO(finit_module, EPERM), ERRNO(delete_module, EPERM),
 	ERRNO(reboot, EPERM), ERRNO(swapon, EPERM), ERRNO(swapoff, EPERM), ERRNO(sethostname, EPERM), ERRNO(setdomainname, EPERM),
 	ERRNO(iopl, EPERM), ERRNO(ioperm, EPERM), ERRNO(syslog, EPERM), ERRNO(acct, EPERM), ERRNO(vhangup, EPERM), ERRNO(modify_ldt, ENOSYS),
-	ERRNO(seccomp, EPERM), ERRNO(landlock_create_ruleset, ENOSYS), ERRNO(landlock_add_rule, ENOSYS), ERRNO(landlock_restrict_self, ENOSYS),
+	TRACE(seccomp, do_refuse), ERRNO(landlock_create_ruleset, ENOSYS), ERRNO(landlock_add_rule, ENOSYS), ERRNO(landlock_restrict_self, ENOSYS),
 	ERRNO(process_madvise, ENOSYS), ERRNO(process_mrelease, ENOSYS), ERRNO(_sysctl, ENOSYS), ERRNO(uselib, ENOSYS), ERRNO(ustat, ENOSYS), ERRNO(sysfs, ENOSYS),
 	{-1, C_PASS, NULL, 0},
 };

@@ -13,7 +13,16 @@
 
 #include "wire.h"
 
-/* What a handler tells the loop to do with the thread that stands at its system call. */
+/* How it runs. One thread of the cage runs at a time, in the order of the queue; the others stand at ptrace stops. The
+ * running one goes on until a handler blocks or yields, or it ends; then pick() takes the first in the queue that can:
+ * READY; RETRY whose t->retry says yes; or any whose deadline is not after vnow(). If none can, the clock moves to the
+ * earliest deadline or timer; if there is none either, the cage ends with TJ_KILLED_DEADLOCK. Who was parked goes to the
+ * queue's tail first. When a deadline comes, timed_out is set and: SLEEP is answered 0, FUTEX -ETIMEDOUT, RETRY is asked
+ * once more and must then answer (or let the call be made) and say yes. After a retry that said yes: if it answered, the
+ * thread goes on; else if t->after is set the kernel makes the call and after() follows; else the kernel makes the call.
+ * A signal ends a wait: interrupt() in signal.c answers -EINTR or has the call made again, by t->restart.
+ *
+ * What a handler tells the loop to do with the thread that stands at its system call: */
 enum verdict {
 	V_DONE,  /* the result is set with answer(): skip the call, go on at once */
 	V_PASS,  /* let the kernel do it, go on */
@@ -37,8 +46,15 @@ struct process {
 	char *env; size_t env_len;
 	char comm[16];
 	uint64_t started_ns; /* virtual */
+	uint64_t used_ns;   /* virtual time that passed while it ran; owned by time.c */
 	struct sigact { uint64_t handler, flags; } sig[65];
+	uint32_t pgid, sid; /* as the program sees them */
+	struct thread *vforker; /* waits in the kernel for this process's exec or end */
+	uint64_t reaped_us; /* processor time of the children that it has waited for */
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
+	uint64_t scratch;   /* owned by ptrace.c, inherited */
+	bool tight;         /* owned by filter.c, inherited */
+	bool reads_traced;  /* relaxed: owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
 };
@@ -55,10 +71,20 @@ struct thread {
 	bool (*retry)(struct thread *t);             /* RETRY: true if the call can now be made or answered */
 	uint64_t deadline;  /* virtual ns since the epoch of the clock at which a wait ends; 0: never */
 	bool timed_out;     /* set by the scheduler when the deadline came */
+	bool answered;      /* answer() was called at this stop */
+	bool behind;        /* stands behind a call of ours, see ptrace.c */
+	bool out;           /* resumed: not at a stop */
+	bool in_call;       /* the kernel makes its call: an exit stop will come */
+	bool leaving;       /* at its own exit call */
+	int deliver;        /* signal to hand over when it goes on */
+	uint32_t slice;     /* calls since others had a turn */
+	enum { NO_RESTART /* -EINTR always */, RESTART /* made again after a handler with SA_RESTART */, ALWAYS /* after any */ } restart; /* of the wait it is parked for; the loop sets RESTART before each handler */
 	uint64_t futex_addr, futex_key; uint32_t futex_bits;
 	uint64_t clear_tid; /* CLONE_CHILD_CLEARTID */
+	uint64_t used_ns;   /* as its process's */
 	uint64_t keep[8];   /* a handler's own, from its entry to its after */
 	struct thread *next; /* run queue, FIFO */
+	struct thread *same; /* another in the same bucket of tids */
 };
 
 /* --- loop.c: registers and memory of a stopped thread */
@@ -67,7 +93,7 @@ void set_args(struct thread *t);                       /* writes t->r back: a ha
 bool peek(struct thread *t, uint64_t addr, void *to, size_t n);
 bool poke(struct thread *t, uint64_t addr, const void *from, size_t n);
 long peek_string(struct thread *t, uint64_t addr, char *to, size_t cap); /* length, or -EFAULT, -ENAMETOOLONG */
-uint64_t scratch(struct thread *t, size_t n);          /* an address below the red zone of its stack, for arguments of this call */
+uint64_t scratch(struct thread *t, size_t n);          /* an address for arguments of this call, up to 32 KiB; 0 if its memory is at its limit. It may inject() */
 long inject(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* makes the stopped thread do a call of ours */
 
 /* --- the run */
@@ -82,11 +108,38 @@ void trouble(const char *what) __attribute__((noreturn));            /* this mac
 
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
-uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time */
+uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time; past job->virtual_ns the cage ends */
+long cut_sleep(struct thread *t);                      /* interrupt(): a signal ends the SLEEP of t; writes the time left and gives the answer, mostly -EINTR */
+
+uint64_t next_timer(void);                             /* earliest virtual time at which an alarm, interval timer or POSIX timer of any process ends; 0: none */
+void fire_timers(void);                                /* sends the signals of all that have ended by vnow() */
+void timers_exec(struct process *p);                   /* POSIX timers go, alarm and ITIMER_REAL stay */
+void timers_exit(struct process *p);
+
+/* --- futex.c */
+int futex_wake(struct thread *t, uint64_t addr, int n); /* as the kernel does at a thread's end for clear_tid; gives how many woke */
+void futex_exit(struct thread *t);                     /* before a thread ends: its robust list (OWNER_DIED) and its clear_tid word are set to 0 and woken */
+void futex_exec(struct thread *t);                     /* forgets its lists */
+void futex_gone(void);                                 /* after a process has ended, however: wakes who waits for a lock that it held */
+
+/* --- fd.c: descriptors */
+uint64_t fd_next_timer(void);                          /* earliest end of a timerfd; 0: none */
+void fd_fire_timers(void);
+void fd_fork(struct process *child, struct process *parent, bool shared); /* shared: CLONE_FILES */
+void fd_exec(struct process *p);
+void fd_exit(struct process *p);
+bool fd_wait_mask(struct thread *t, uint64_t *mask);   /* the signal mask that the wait t is parked in brings with it (ppoll, pselect6, epoll_pwait): for who
+                                                          decides which signals end it. What only this mask lets in, the wait finds by itself: the kernel takes it */
+uint64_t fd_moved(const struct thread *t);             /* interrupt(): bytes that a parked write or receive has moved so far; not 0: they are its answer */
+
+/* --- signal.c */
+void send_signal(struct process *p, struct thread *to, int sig, int code, int timer_id, uint64_t value); /* to NULL: any of its threads; code: SI_KERNEL, SI_TIMER. Wakes a waiter */
+bool interrupt(struct thread *t);                      /* ends the wait of a parked thread for a signal */
 
 /* --- random.c: ChaCha20 (RFC 8439), key = seed, nonce = purpose; each purpose is a stream of its own */
 enum purpose { R_GETRANDOM = 1, R_URANDOM, R_AUXV, R_RDRAND, R_UUID, R_TMPNAME };
 void random_fill(enum purpose p, void *to, size_t n);
+int do_getrandom(struct thread *t);                    /* in the table of time.c */
 
 /* --- files.c */
 int dir_of(struct thread *t, int dirfd);               /* an O_PATH descriptor of the caller's dirfd or AT_FDCWD; the file's owner closes it */
@@ -129,6 +182,7 @@ struct call {
 	int err;            /* C_ERRNO */
 };
 extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
-void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in the whole cage; must be
-                                                          called at a call's entry, before the first pipe, socket, clone or blocking file exists */
+void trace_reads(struct thread *t);                    /* filter.c, relaxed: before the first random device is open in a process */
+void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in this process and what it
+                                                          forks; must be called at a call's entry, before it makes a pipe, socket or anything else that blocks */
 #endif

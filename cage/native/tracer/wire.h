@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum {
-	TJ_CONTROL = 3, /* seqpacket socket: the tracer writes one struct tj_done and ends */
+	TJ_CONTROL = 3, /* seqpacket socket: the tracer writes a struct tj_done of kind TJ_STARTED, then one that says the end, and ends */
 	TJ_JOB = 4,     /* memfd: struct tj_job and what follows it */
 	TJ_STDIN = 5,   /* memfd, read-only */
 	TJ_STDOUT = 6,  /* memfd */
@@ -59,6 +59,7 @@ enum tj_kind {
 	TJ_NONE = 2,    /* no result: reason says which limit nobody can attest */
 	TJ_TROUBLE = 3, /* this machine: text and error say what */
 	TJ_BAD_JOB = 4, /* the job itself cannot start here or anywhere: text and error say why (program missing, wrong architecture) */
+	TJ_STARTED = 5, /* the root is composed and the program about to start; beside it, if there is an /out, its descriptor (O_PATH) */
 };
 
 enum tj_reason {
@@ -88,17 +89,18 @@ struct tj_event {
 	uint32_t tid;         /* as the program sees it */
 };
 #define TJ_EVENT_MAX (1u << 20)
+#define TJ_OPENED (1ull << 32) /* opened for reading; under which descriptor was not waited for */
 
 /* Payload: integers are little-endian uint64; strings come last and end with the payload, or are zero-terminated where
  * several follow. */
 enum tj_event_kind {
 	TJ_EXEC = 1,    /* path \0, each argument \0 */
-	TJ_OPEN = 2,    /* flags, result (a descriptor or a negative errno), path */
+	TJ_OPEN = 2,    /* flags, result (a descriptor, a negative errno, or TJ_OPENED), path */
 	TJ_WRITE = 3,   /* descriptor (1 or 2), then the bytes written; the node puts their digest in the chain */
 	TJ_RANDOM = 4,  /* bytes asked for, purpose */
 	TJ_CLONE = 5,   /* flags, tid of the child */
 	TJ_SIGNAL = 6,  /* number, delivered to tid */
-	TJ_EXIT = 7,    /* wait status of the thread's process, or the thread's exit code */
+	TJ_EXIT = 7,    /* wait status of the process, or the thread, that ended */
 	TJ_LIMIT = 8,   /* enum tj_reason */
 	TJ_REFUSED = 9, /* number of a call that the cage does not know and answered with ENOSYS */
 	TJ_CHANGE = 10, /* call number, result, path \0 [path]: mkdir, unlink, rename, link, symlink, chmod, truncate, utimens */

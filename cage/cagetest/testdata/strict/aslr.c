@@ -1,6 +1,6 @@
 /* aslr: where everything lies, and the secrets that libc hides at the start; a set of pointers in the order of its hash. */
-#include <sys/auxv.h>
 #include "strict.h"
+#include <sys/auxv.h>
 
 static int in_data = 1, in_bss;
 extern char **environ;

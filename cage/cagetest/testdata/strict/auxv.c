@@ -1,9 +1,9 @@
 /* auxv: what the kernel tells a program at its start, the environment, the folder, limits and descriptors it inherits. */
+#include "strict.h"
 #include <elf.h>
 #include <dirent.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
-#include "strict.h"
 
 int main(int argc, char **argv, char **envp)
 {

@@ -1,7 +1,7 @@
 /* clocks: every clock id, by the library and by the call itself, its resolution, and what a second's sleep does to it. */
+#include "strict.h"
 #include <sys/time.h>
 #include <sys/times.h>
-#include "strict.h"
 
 static const struct { clockid_t id; const char *name; int sleeps; } ids[] = {
 	{CLOCK_REALTIME, "realtime", 1}, {CLOCK_MONOTONIC, "monotonic", 1}, {CLOCK_PROCESS_CPUTIME_ID, "process", 0},

@@ -1,11 +1,11 @@
 /* files: what stat, lstat, fstat, statx, statfs and access say of new, linked, renamed, rewritten and given files. Takes
  * folders to look at as arguments beside the one it works in. */
+#include "strict.h"
 #include <dirent.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/file.h>
-#include "strict.h"
 
 static int64_t ns(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
 

@@ -1,6 +1,6 @@
 /* ids: numbers of processes and threads, and who one is. */
-#include <grp.h>
 #include "strict.h"
+#include <grp.h>
 
 static int tids[6];
 static void *thread(void *arg)

@@ -1,10 +1,10 @@
 /* info: uname, sysinfo, how many processors there are and which this is, and how the scheduler treats us. */
+#include "strict.h"
 #include <sys/prctl.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
-#include "strict.h"
 
 int main(void)
 {

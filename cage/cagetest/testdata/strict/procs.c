@@ -1,8 +1,8 @@
 /* procs: "race" eight children that write to one file at once, "pipe" four writers of 100,000 bytes each into one pipe,
  * processes and then threads, "sleepsort" processes and threads that say their number after as many milliseconds. */
+#include "strict.h"
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include "strict.h"
 
 static void put(int fd, const char *b, size_t n)
 {
@@ -25,7 +25,7 @@ static void race(void)
 			for (int k = 0; k < 20; k++) {
 				char c = 'a' + i;
 				put(fd, &c, 1);
-				work(next(&seed) % 3000);
+				work(next(&seed) % 60000);
 			}
 			_exit(i);
 		}

@@ -1,6 +1,6 @@
 /* random: every source of randomness, rdrand and rdseed with them. Equal in every run of one seed, and still random. */
-#include <sys/random.h>
 #include "strict.h"
+#include <sys/random.h>
 
 static int rdrand(uint64_t *v)
 {

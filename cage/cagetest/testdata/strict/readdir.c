@@ -1,7 +1,7 @@
 /* readdir: folders of 2,000 entries on the file systems named as arguments; those that can be written it fills itself,
  * with entries that come and go. The order printed is the order given. */
-#include <dirent.h>
 #include "strict.h"
+#include <dirent.h>
 
 #define N 2000
 

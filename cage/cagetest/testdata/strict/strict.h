@@ -2,6 +2,7 @@
  * in its output, and ends with SENSIBLE(): 0 only if what it saw also made sense. */
 #ifndef STRICT_H
 #define STRICT_H
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* threads: what natively comes out otherwise each time: "mutex" the order in which four threads get a lock, "racy" a counter
  * that none protects, "condvar" a queue between three producers and three consumers, "sync" semaphores, barriers, rwlocks
  * and timed waits. */
-#include <semaphore.h>
 #include "strict.h"
+#include <semaphore.h>
 
 #define THREADS 4
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
