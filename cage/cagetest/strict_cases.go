@@ -41,7 +41,7 @@ var strictCases = func() []strictCase {
 			list = append(list, strictCase{name: name + "/static", argv: append([]string{"/opt/strict/static/" + program}, args...)})
 		}
 	}
-	for _, p := range []string{"aslr", "clocks", "cpuid", "fallbacks", "ids", "info", "maths", "memory", "procdump", "random", "stops", "tree", "tsc", "usage"} {
+	for _, p := range []string{"aslr", "clocks", "cpuid", "fallbacks", "ids", "info", "kills", "maths", "memory", "procdump", "random", "stops", "tree", "tsc", "usage"} {
 		add(p, p)
 	}
 	add("auxv", "auxv", "one", "two words")

@@ -56,6 +56,7 @@ void born(struct thread *parent, int event);             /* at PTRACE_EVENT_CLON
 void executed(struct thread *t);                         /* at PTRACE_EVENT_EXEC */
 void ended(struct thread *t, int status, const struct rusage *used);
 void vfork_done(struct thread *t);
+void orphans(struct process *p);                         /* wait.c: p has ended, and its children are another's */
 bool early_stop(pid_t tid);                              /* a child's first stop that came before its parent's event */
 extern const struct call life_calls[];                   /* clone, exec, exit, wait: beside process_calls */
 
@@ -66,6 +67,12 @@ void signals_fork(struct process *child, struct process *parent);
 void signals_exec(struct process *p);
 void signals_exit(struct process *p);
 uint64_t pending_signals(struct thread *t);              /* its own and its process's */
+
+/* --- kill.c */
+void dies(struct process *p);                            /* SIGKILL was sent to it */
+bool bury(void);                                         /* waits for the ends of those, and does what follows; false: there are none */
+bool anybody_dies(void);
+extern const struct call kill_calls[];
 
 /* --- watch.c */
 void start_watch(void);

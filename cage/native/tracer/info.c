@@ -272,14 +272,22 @@ static int do_prctl(struct thread *t)
 			memcpy(t->p->comm, name, sizeof name);
 		return V_PASS;
 	case PR_GET_NAME:
-	case PR_SET_PDEATHSIG:
-	case PR_GET_PDEATHSIG:
 	case PR_SET_NO_NEW_PRIVS:
 	case PR_GET_NO_NEW_PRIVS:
-	case PR_SET_CHILD_SUBREAPER:
-	case PR_GET_CHILD_SUBREAPER:
 	case PR_SET_VMA: /* names of anonymous mappings: no effect where the kernel has none */
 		return (int)t->a[0] == PR_SET_VMA ? give(t, -EINVAL) : V_PASS;
+	case PR_SET_PDEATHSIG: /* when its parent ends as a process: the kernel means the parent's thread */
+		if (t->a[1] > 64)
+			return give(t, -EINVAL);
+		t->p->parent_end = (int)t->a[1];
+		return give(t, 0);
+	case PR_GET_PDEATHSIG:
+		return copy_out(t, t->a[1], &t->p->parent_end, sizeof t->p->parent_end, 0);
+	case PR_SET_CHILD_SUBREAPER:
+		t->p->adopts = t->a[1];
+		return V_PASS;
+	case PR_GET_CHILD_SUBREAPER:
+		return V_PASS;
 	case PR_SET_DUMPABLE:
 		return give(t, t->a[1] <= 1 ? 0 : -EINVAL);
 	case PR_GET_DUMPABLE:

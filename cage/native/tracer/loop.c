@@ -66,6 +66,9 @@ void drop_thread(struct thread *t)
 	*at = t->same;
 	dequeue(t);
 	forget_opening(t);
+	for (struct process *p = processes; p; p = p->next)
+		if (p->vforker == t)
+			p->vforker = NULL;
 	if (running == t)
 		running = NULL;
 	free(t);
@@ -124,6 +127,16 @@ static void obey(struct thread *t, int verdict)
 	go(t);
 }
 
+static void fire_due(void)
+{
+	uint64_t due = next_timer();
+	if (due && due <= vnow())
+		fire_timers();
+	due = fd_next_timer();
+	if (due && due <= vnow())
+		fd_fire_timers();
+}
+
 static void at_call(struct thread *t)
 {
 	if (!fetch(t))
@@ -139,12 +152,9 @@ static void at_call(struct thread *t)
 		finish_killed(TJ_KILLED_CALLS);
 	if (vtick(CALL_NS) - job->epoch_ns > job->virtual_ns)
 		finish_killed(TJ_KILLED_TIME);
-	uint64_t due = next_timer();
-	if (due && due <= vnow())
-		fire_timers();
-	due = fd_next_timer();
-	if (due && due <= vnow())
-		fd_fire_timers();
+	fire_due();
+	if (t->p->killed)
+		return;
 	const struct call *c = call_of(t->nr);
 	int verdict = V_DONE;
 	if (c && c->entry) {
@@ -236,6 +246,8 @@ static struct thread *pick(void)
 			finish_killed(TJ_KILLED_TIME);
 		fire_timers();
 		fd_fire_timers();
+		if (anybody_dies())
+			return NULL;
 	}
 }
 
@@ -377,8 +389,11 @@ void run(void)
 	if (job->flags & TJ_RELAXED)
 		run_relaxed();
 	for (;;) {
+		if (bury())
+			continue;
 		if (!running && !draining() && (running = pick()))
 			go(running);
-		wait_one();
+		if (!anybody_dies())
+			wait_one();
 	}
 }

@@ -356,14 +356,7 @@ static void process_ended(struct process *p, int status, const struct rusage *us
 	await_vforker(p);
 	if (p == processes)
 		finish_done(status); /* the first program: what it left behind goes with it */
-	for (struct process *c = processes, *next; c; c = next) {
-		next = c->next;
-		if (c->parent == p) {
-			c->parent = NULL; /* now the init's */
-			if (c->zombie)
-				forget_child(c);
-		}
-	}
+	orphans(p);
 	struct process *parent = p->parent;
 	if (!parent || parent->sig[SIGCHLD].handler == (uint64_t)SIG_IGN || parent->sig[SIGCHLD].flags & SA_NOCLDWAIT)
 		forget_child(p);
@@ -381,7 +374,7 @@ void ended(struct thread *t, int status, const struct rusage *used)
 	if (t->leaving) {
 		uint64_t code = (uint64_t)(uint32_t)status;
 		event(t, TJ_EXIT, &code, sizeof code);
-	} else if (!p->exiting && running && running->p != p) {
+	} else if (!p->exiting && ((running && running->p != p) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS))) {
 		p->exiting = true; /* killed with its process, whose report follows */
 	}
 	p->threads--;

@@ -186,7 +186,7 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 	if (p->zombie)
 		return;
 	if (sig == SIGKILL) {
-		p->exiting = true; /* dies at once; nobody else runs before it has */
+		dies(p);
 		return;
 	}
 	if (job->flags & TJ_RELAXED)
@@ -208,70 +208,6 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 	}
 	if (best)
 		wake(best, sig);
-}
-
-/* --- kill and its family */
-static bool told(struct thread *t, const struct process *p)
-{
-	int pid = (int)t->a[0];
-	if (t->nr == SYS_tkill)
-		return false;
-	if (pid > 0)
-		return p->vpid == (uint32_t)pid;
-	if (pid == 0)
-		return p->pgid == t->p->pgid;
-	return pid == -1 ? p != t->p : p->pgid == (uint32_t)-pid;
-}
-
-static bool to_thread(const struct thread *t)
-{
-	return t->nr == SYS_tgkill || t->nr == SYS_tkill || t->nr == SYS_rt_tgsigqueueinfo;
-}
-
-static int signal_of(const struct thread *t)
-{
-	return (int)t->a[t->nr == SYS_tgkill || t->nr == SYS_rt_tgsigqueueinfo ? 2 : 1];
-}
-
-static bool killed_at_once(struct thread *t)
-{
-	if (signal_of(t) != SIGKILL)
-		return false;
-	if (!to_thread(t))
-		return told(t, t->p);
-	for (struct thread *o = threads; o; o = o->next)
-		if (o->vtid == (uint32_t)t->a[t->nr == SYS_tkill ? 0 : 1])
-			return o->p == t->p;
-	return false;
-}
-
-static int killed(struct thread *t, long result)
-{
-	int sig = signal_of(t);
-	if (result != 0 || sig < 1 || sig > 64)
-		return V_DONE;
-	if (to_thread(t)) {
-		uint32_t tid = (uint32_t)t->a[t->nr == SYS_tkill ? 0 : 1];
-		for (struct thread *o = threads; o; o = o->next)
-			if (o->vtid == tid) {
-				signal_sent(o->p, o, sig);
-				break;
-			}
-		return V_DONE;
-	}
-	for (struct process *p = processes; p; p = p->next)
-		if (told(t, p))
-			signal_sent(p, NULL, sig);
-	return V_DONE;
-}
-
-static int do_kill(struct thread *t)
-{
-	/* Who kills itself does not come back to hear of it. */
-	if (killed_at_once(t))
-		t->p->exiting = true;
-	t->after = killed;
-	return V_AFTER;
 }
 
 /* --- handlers and waiting for signals */
@@ -367,7 +303,6 @@ static int do_sigtimedwait(struct thread *t)
 #define PASS(n) {SYS_##n, C_PASS, NULL, 0}
 
 const struct call signal_calls[] = {
-	TRACE(kill, do_kill), TRACE(tkill, do_kill), TRACE(tgkill, do_kill), TRACE(rt_sigqueueinfo, do_kill), TRACE(rt_tgsigqueueinfo, do_kill),
 	TRACE(rt_sigaction, do_sigaction), TRACE(pause, do_pause), TRACE(rt_sigsuspend, do_sigsuspend), TRACE(rt_sigtimedwait, do_sigtimedwait),
 	PASS(rt_sigprocmask), PASS(rt_sigreturn), PASS(rt_sigpending), PASS(sigaltstack), PASS(restart_syscall),
 	{-1, C_PASS, NULL, 0},

@@ -40,6 +40,9 @@ struct process {
 	uint64_t mm;        /* number of the address space: shared by threads and after vfork */
 	int threads;
 	bool exiting, zombie;
+	bool killed;        /* owned by kill.c */
+	bool adopts;        /* prctl(PR_SET_CHILD_SUBREAPER) */
+	int parent_end;     /* signal that it wants at its parent's end; 0: none */
 	int status;         /* wait status, once zombie */
 	bool stop_news, continue_news; /* it was stopped, or has gone on, and its parent has not been told */
 	char *exe;          /* path of the program, as /proc/PID/exe shows it; argv and env for /proc, \0-separated */
