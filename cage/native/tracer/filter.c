@@ -76,7 +76,9 @@ static void one(long nr, bool second)
 	if (c && !second && (c->how == C_EXEC_PROT || (c->how == C_STDOUT && !(job->flags & TJ_RELAXED)))) {
 		uint32_t arg = c->how == C_EXEC_PROT ? 2 : 0;
 		emit(BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offsetof(struct seccomp_data, args) + 8 * arg);
-		if (c->how == C_EXEC_PROT) {
+		if (nr == SYS_lseek) {
+			emit(BPF_JMP | BPF_JGT | BPF_K, 1, 0, 2 /* SEEK_DATA, SEEK_HOLE */);
+		} else if (c->how == C_EXEC_PROT) {
 			emit(BPF_JMP | BPF_JSET | BPF_K, 1, 0, 4 /* PROT_EXEC */);
 		} else {
 			emit(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 1);

@@ -117,7 +117,7 @@ static void obey(struct thread *t, int verdict)
 		if (!(job->flags & TJ_RELAXED))
 			return;
 	}
-	if (t->state == READY && ++t->slice > SLICE && !(job->flags & TJ_RELAXED)) {
+	if (t->state == READY && ++t->slice > SLICE && !t->p->exiting && !(job->flags & TJ_RELAXED)) {
 		t->slice = 0;
 		to_tail(t);
 		if (running == t)
@@ -229,15 +229,15 @@ static struct thread *pick(void)
 		for (struct thread *t = threads; t; t = t->next) {
 			if (can(t))
 				return t;
-			if (t->state == IN_KERNEL || (t->out && t->state != STOPPED))
+			if (t->state == IN_KERNEL || (t->out && t->state != STOPPED && t->state != DEAD))
 				kernel = true;
 			else if (t->state != DEAD)
 				earlier(&least, t->deadline);
 		}
-		if (kernel && !least)
-			return NULL; /* its report will come */
 		earlier(&least, next_timer());
 		earlier(&least, fd_next_timer());
+		if (kernel && !least)
+			return NULL; /* its report will come */
 		if (!least)
 			finish_killed(TJ_KILLED_DEADLOCK);
 		if (least > vnow())
@@ -301,8 +301,10 @@ static void stopped(struct thread *t, int status)
 		at_return(t);
 		return;
 	}
-	if ((sig == SIGSEGV || sig == SIGILL) && emulate_instruction(t, sig)) {
-		go(t);
+	int verdict = sig == SIGSEGV || sig == SIGILL ? emulate_instruction(t, sig) : -1;
+	if (verdict >= 0) {
+		fire_due();
+		obey(t, verdict);
 		return;
 	}
 	signal_stop(t, sig);

@@ -156,7 +156,8 @@ bool interrupt(struct thread *t)
 {
 	if (!waits(t))
 		return false;
-	long r = t->state == SLEEP ? cut_sleep(t) : -EINTR;
+	uint64_t moved = fd_moved(t);
+	long r = moved ? (long)moved : t->state == SLEEP ? cut_sleep(t) : -EINTR;
 	t->deadline = 0;
 	t->in_call = false;
 	t->after = NULL;
@@ -176,10 +177,13 @@ static void begin_again(struct thread *t)
 
 static void wake(struct thread *t, int sig)
 {
-	bool again = t->state != SLEEP && t->p->sig[sig].handler > 1 && (t->restart == ALWAYS || (t->restart == RESTART && t->p->sig[sig].flags & SA_RESTART));
+	/* What has moved some bytes answers how many; once more, it would move them twice. */
+	bool again = t->state != SLEEP && !fd_moved(t) && t->p->sig[sig].handler > 1 && (t->restart == ALWAYS || (t->restart == RESTART && t->p->sig[sig].flags & SA_RESTART));
 	if (interrupt(t) && again)
 		begin_again(t);
 }
+
+static bool suspend_retry(struct thread *t);
 
 void signal_sent(struct process *p, struct thread *to, int sig)
 {
@@ -201,6 +205,9 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 			continue;
 		if (t->out || signal_mask(t) & BIT(sig))
 			continue;
+		uint64_t mask;
+		if (t->state == RETRY && (t->retry == suspend_retry || fd_wait_mask(t, &mask)))
+			continue; /* waits under another mask, and looks for itself */
 		if (t->state == READY)
 			return; /* it takes it on its way */
 		if (waits(t) && (!best || t->tid == p->pid))

@@ -113,6 +113,7 @@ void trouble(const char *what) __attribute__((noreturn));            /* this mac
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
 uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time; past job->virtual_ns the cage ends */
+bool read_enough(struct thread *t);                    /* t has read a clock; true: so often in a row that others have their turn */
 long cut_sleep(struct thread *t);                      /* interrupt(): a signal ends the SLEEP of t; writes the time left and gives the answer, mostly -EINTR */
 
 uint64_t next_timer(void);                             /* earliest virtual time at which an alarm, interval timer or POSIX timer of any process ends; 0: none */
@@ -171,7 +172,7 @@ void patch_after_exec(struct thread *t);               /* all executable mapping
 void patch_mapping(struct thread *t, uint64_t from, uint64_t len); /* after mmap or mprotect with PROT_EXEC */
 void patch_fork(struct process *child, struct process *parent);
 void patch_free(struct process *p);
-bool emulate_instruction(struct thread *t, int sig);   /* at SIGSEGV, SIGILL: true if it was one of ours and is done */
+int emulate_instruction(struct thread *t, int sig);    /* at SIGSEGV, SIGILL: V_DONE or V_YIELD if it was one of ours and is done, else -1 */
 
 /* --- exec.c */
 void after_exec(struct thread *t);                     /* auxv, vDSO, comm, argv for /proc; at the exit stop of execve */
@@ -180,7 +181,7 @@ void after_exec(struct thread *t);                     /* auxv, vDSO, comm, argv
 typedef int (*handler)(struct thread *t);
 struct call {
 	long nr;
-	enum { C_PASS, C_TRACE, C_BLOCKING /* traced only once something in the cage can block: see tighten() */, C_ERRNO, C_EXEC_PROT /* traced when a[2] has PROT_EXEC */, C_STDOUT /* traced when a[0] is 1 or 2, always once tightened */ } how;
+	enum { C_PASS, C_TRACE, C_BLOCKING /* traced only once something in the cage can block: see tighten() */, C_ERRNO, C_EXEC_PROT /* traced when a[2] has PROT_EXEC; of lseek, when it asks for holes */, C_STDOUT /* traced when a[0] is 1 or 2, always once tightened */ } how;
 	handler entry;
 	int err;            /* C_ERRNO */
 };
