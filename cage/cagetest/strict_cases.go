@@ -48,7 +48,7 @@ var strictCases = func() []strictCase {
 	add("files", "files", "/in/data/hello.txt", "/work/given", "/data", "/opt/strict")
 	add("readdir", "readdir", "/work", "/dev/shm", "/data")
 	for program, parts := range map[string]string{
-		"procs": "race pipe sleepsort", "threads": "mutex racy condvar sync", "timers": "chld alarm itimer timerfd posix poll", "spin": "yield",
+		"procs": "race pipe sleepsort", "threads": "mutex racy condvar sync", "timers": "chld alarm itimer timerfd posix poll", "spin": "tsc yield",
 	} {
 		for _, part := range strings.Fields(parts) {
 			add(program+"-"+part, program, part)

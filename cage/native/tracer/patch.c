@@ -271,31 +271,33 @@ static size_t code_at(struct thread *t, uint64_t at, uint8_t code[INSN_MAX])
 	return got < 0 ? 0 : (size_t)got;
 }
 
-bool emulate_instruction(struct thread *t, int sig)
+int emulate_instruction(struct thread *t, int sig)
 {
 	siginfo_t info;
 	struct insn in;
 	uint8_t code[INSN_MAX];
+	int verdict = V_DONE;
 	/* A fault and not somebody's kill: an invalid opcode has an address, a refused instruction comes from the kernel. */
 	if (ptrace(PTRACE_GETSIGINFO, t->tid, 0, &info) < 0 || (sig == SIGILL ? info.si_code != ILL_ILLOPN : info.si_code != SI_KERNEL) || !fetch(t))
-		return false;
+		return -1;
 	size_t n = code_at(t, t->r.rip, code);
 	if (!decode(code, n, &in) || in.map != 1)
-		return false;
+		return -1;
 	if (sig == SIGILL) {
 		if (in.opcode != UD2 || !replaced(t, &in, code, n))
-			return false;
+			return -1;
 	} else if (in.opcode == 0x31 || (in.opcode == 0x01 && in.modrm == 0xf9)) {
 		cpu_time(&t->r, vtick(TIME_NS) - job->epoch_ns, in.opcode == 0x01);
 		t->r.rip += in.length;
+		verdict = read_enough(t) ? V_YIELD : V_DONE;
 	} else if (in.opcode == 0xa2) {
 		vtick(ASK_NS);
 		cpu_cpuid(&t->r); /* the processor refuses it by itself: see exec.c */
 		t->r.rip += in.length;
 	} else {
-		return false;
+		return -1;
 	}
 	store(t);
 	put_back(t, sig);
-	return true;
+	return verdict;
 }

@@ -41,16 +41,21 @@ static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
 /* A thread that only looks at the clock until another has done its work would never let it: after some reads without a
  * read of anybody else's between them it yields. Yielding at each would switch threads at every lap of a benchmark. */
-static int give_read(struct thread *t, long r)
+bool read_enough(struct thread *t)
 {
 	static uint32_t reader;
 	static unsigned reads;
-	answer(t, r);
 	if (reader != t->vtid) {
 		reader = t->vtid;
 		reads = 0;
 	}
-	return ++reads % READS_A_TURN ? V_DONE : V_YIELD;
+	return ++reads % READS_A_TURN == 0;
+}
+
+static int give_read(struct thread *t, long r)
+{
+	answer(t, r);
+	return read_enough(t) ? V_YIELD : V_DONE;
 }
 
 /* process_by finds the process that a clock id names, by the number of its leader, or of the caller itself. */
