@@ -162,14 +162,17 @@ void tighten(struct thread *t)
 		finish_killed(TJ_KILLED_SECCOMP); /* its stack has no room: the same everywhere */
 }
 
-/* trace_reads is tighten for a relaxed cage: reads stop in this process and in those that it makes from now on, so that
- * they can be given the run's randomness. All its threads share its descriptors, and get the filter too. */
+/* trace_reads has what tighten leaves to the kernel stop too, in this process and in those that it makes from now on, so
+ * that reads of a random device get the run's randomness: those with a position, and all in a relaxed cage. All its
+ * threads share its descriptors, and get the filter too. */
 void trace_reads(struct thread *t)
 {
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readv, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readv, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_preadv, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};

@@ -58,7 +58,7 @@ struct process {
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
 	uint64_t scratch;   /* owned by ptrace.c, inherited */
 	bool tight;         /* owned by filter.c, inherited */
-	bool reads_traced;  /* relaxed: owned by filter.c, inherited */
+	bool reads_traced;  /* owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
 };
@@ -186,7 +186,7 @@ struct call {
 	int err;            /* C_ERRNO */
 };
 extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
-void trace_reads(struct thread *t);                    /* filter.c, relaxed: before the first random device is open in a process */
+void trace_reads(struct thread *t);                    /* filter.c: before the first random device is open in a process */
 void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in this process and what it
                                                           forks; must be called at a call's entry, before it makes a pipe, socket or anything else that blocks */
 #endif
