@@ -110,6 +110,9 @@ void event_call(struct thread *t, enum tj_event_kind kind, uint64_t a, uint64_t 
 void finish_killed(enum tj_reason reason) __attribute__((noreturn)); /* ends the cage; attestable */
 void trouble(const char *what) __attribute__((noreturn));            /* this machine; with errno */
 
+struct timespec;
+void machine_clock(int id, struct timespec *ts);       /* watch.c: this machine's own, for relaxed cages and limits */
+
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
 uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time; past job->virtual_ns the cage ends */
