@@ -12,8 +12,6 @@
 #include <sys/times.h>
 #include <sys/utsname.h>
 
-#define GIB (1ull << 30)
-
 static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
 static int copy_out(struct thread *t, uint64_t to, const void *from, size_t n, long r)
@@ -34,8 +32,8 @@ static int do_sysinfo(struct thread *t)
 	struct sysinfo s;
 	memset(&s, 0, sizeof s);
 	s.uptime = (long)(up() / 1000000000u) + 1;
-	s.totalram = GIB;
-	s.freeram = GIB / 2;
+	s.totalram = job->memory_bytes; /* as /proc/meminfo says: what one process may have */
+	s.freeram = job->memory_bytes / 2;
 	s.mem_unit = 1;
 	for (struct process *p = processes; p; p = p->next)
 		s.procs = (unsigned short)(s.procs + (p->zombie ? 0 : p->threads));
