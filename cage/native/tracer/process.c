@@ -401,7 +401,7 @@ static int do_clone(struct thread *t)
 		finish_killed(TJ_KILLED_PROCESSES);
 	if (t->nr == SYS_clone && t->a[0] & CLONE_FILES && !(t->a[0] & CLONE_THREAD))
 		tighten(t); /* what one of them makes, the other has */
-	return V_AFTER;
+	return V_PASS;
 }
 
 static int do_yield(struct thread *t)

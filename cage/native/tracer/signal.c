@@ -220,19 +220,14 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 /* --- handlers and waiting for signals */
 struct kernel_sigaction { uint64_t handler, flags, restorer, mask; };
 
-static int acted(struct thread *t, long result)
+/* What the kernel will take is noted before it has: no second stop. */
+static int do_sigaction(struct thread *t)
 {
 	struct kernel_sigaction a;
 	uint64_t sig = t->a[0];
-	if (result == 0 && t->a[1] && sig >= 1 && sig < 65 && peek(t, t->a[1], &a, sizeof a))
+	if (t->a[1] && sig >= 1 && sig < 65 && sig != SIGKILL && sig != SIGSTOP && t->a[3] == 8 && peek(t, t->a[1], &a, sizeof a))
 		t->p->sig[sig] = (struct sigact){a.handler, a.flags};
-	return V_DONE;
-}
-
-static int do_sigaction(struct thread *t)
-{
-	t->after = acted;
-	return t->a[1] ? V_AFTER : V_PASS;
+	return V_PASS;
 }
 
 static bool never(struct thread *t)
