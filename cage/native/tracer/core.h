@@ -36,9 +36,17 @@ void store(struct thread *t);              /* t->r into the registers */
 long resume(struct thread *t, int request, int sig);
 void stand_at_entry(struct thread *t);     /* again at the entry stop of its call, after inject() */
 long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* where no call stands: after an exec */
+uint64_t scratch_page(struct thread *t);   /* one of its address space, for the clocks */
 uint64_t scratch_fresh(struct thread *t, size_t n); /* scratch() where no call stands */
 uint64_t signal_mask(struct thread *t);
 void set_signal_mask(struct thread *t, uint64_t mask);
+
+/* --- clockpage.c, for strict mode */
+#define CALL_NS 100                        /* a trapped call lets so much virtual time pass */
+void lay_vdso(struct thread *t, int mem, uint64_t from, uint64_t to); /* our image over the kernel's, which is there; sets t->p->vdso */
+void clock_asked(struct thread *t);        /* a read of a clock has stopped: some more, and the next do not */
+void clock_in(struct thread *t);           /* takes over the time that passed while it ran */
+void clock_out(struct thread *t);          /* tells it the time, before it goes on */
 
 /* --- loop.c */
 extern struct thread *running;

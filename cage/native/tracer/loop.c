@@ -9,9 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* A trapped call lets so much virtual time pass; after so many calls in one go, others have a turn. */
-#define CALL_NS 100
-#define SLICE 1000
+#define SLICE 1000 /* after so many calls in one go, others have a turn */
 
 struct thread *threads, *running;
 struct process *processes;
@@ -265,6 +263,8 @@ static void stopped(struct thread *t, int status)
 {
 	int event = status >> 16, sig = WSTOPSIG(status);
 	t->out = false;
+	if (t->p->clock_at)
+		clock_in(t);
 	switch (event) {
 	case PTRACE_EVENT_SECCOMP:
 		at_call(t);

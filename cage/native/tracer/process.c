@@ -96,6 +96,9 @@ static struct process *new_process(struct process *parent, pid_t pid, uint32_t v
 	memcpy(p->comm, parent->comm, sizeof p->comm);
 	p->started_ns = vnow();
 	p->scratch = parent->scratch;
+	p->vdso = parent->vdso;
+	p->clock_at = parent->clock_at;
+	p->clock_reads = parent->clock_reads;
 	p->tight = parent->tight;
 	p->reads_traced = parent->reads_traced;
 	/* In the order of birth, as the kernel's list of children is. */
@@ -275,7 +278,8 @@ void executed(struct thread *t)
 	t->state = READY;
 	t->clear_tid = 0;
 	p->mm = ++address_spaces;
-	p->scratch = 0;
+	p->scratch = p->vdso = p->clock_at = 0;
+	p->clock_reads = 0;
 	await_vforker(p);
 	signals_exec(p);
 	fd_exec(p);

@@ -57,6 +57,8 @@ struct process {
 	uint64_t reaped_us; /* processor time of the children that it has waited for */
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
 	uint64_t scratch;   /* owned by ptrace.c, inherited */
+	uint64_t vdso, clock_at; /* owned by clockpage.c, inherited: the image, 0 if there is none, and the page of the clocks */
+	unsigned clock_reads;
 	bool tight;         /* owned by filter.c, inherited */
 	bool reads_traced;  /* owned by filter.c, inherited */
 	struct process *next;
@@ -115,6 +117,7 @@ void machine_clock(int id, struct timespec *ts);       /* watch.c: this machine'
 
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
+void time_ran(struct thread *t, uint64_t ns);          /* time passed while t ran, without a stop */
 uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time; past job->virtual_ns the cage ends */
 bool read_enough(struct thread *t);                    /* t has read a clock; true: so often in a row that others have their turn */
 long cut_sleep(struct thread *t);                      /* interrupt(): a signal ends the SLEEP of t; writes the time left and gives the answer, mostly -EINTR */
