@@ -63,7 +63,11 @@ struct process *process_of(uint32_t vpid);
 void born(struct thread *parent, int event);             /* at PTRACE_EVENT_CLONE, FORK or VFORK */
 void executed(struct thread *t);                         /* at PTRACE_EVENT_EXEC */
 void ended(struct thread *t, int status, const struct rusage *used);
+void forget_child(struct process *p);                    /* its parent has taken its end, or has gone */
 void vfork_done(struct thread *t);
+void await_vforker(struct process *p);                   /* who waits in the kernel for p goes on */
+extern uint64_t address_spaces;                          /* so many there were: the next one has the next number */
+int do_exec(struct thread *t);                           /* execcall.c */
 void orphans(struct process *p);                         /* wait.c: p has ended, and its children are another's */
 bool early_stop(pid_t tid);                              /* a child's first stop that came before its parent's event */
 extern const struct call life_calls[];                   /* clone, exec, exit, wait: beside process_calls */

@@ -56,8 +56,6 @@ static bool wait_retry(struct thread *t)
 	return first_news(t, &children) || !children;
 }
 
-void forget_child(struct process *p);
-
 static int reaped(struct thread *t, long result)
 {
 	static const char zeroes[sizeof(struct rusage)];
