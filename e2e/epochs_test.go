@@ -22,51 +22,19 @@ import (
 	"github.com/metanode/metanode/p2p"
 )
 
-// join makes a further peer with keys of its own, as its operator would, and starts it.
-func (n *testnet) join(name string) *peer {
+// candidate makes a further peer with keys of its own, as its operator would, starts it, and writes its card.
+func (n *testnet) candidate(name string) *peer {
 	n.t.Helper()
-	p := &peer{Name: name, Dir: home(n.t)}
-	p.Socket = filepath.Join(p.Dir, "api.sock")
-	mustAt := func(args ...string) string {
-		n.t.Helper()
-		r := n.runWith(p.Dir, args...)
-		if r.code != 0 {
-			n.t.Fatalf("bpi %s: exit code %d\n%s", strings.Join(args, " "), r.code, r.stderr)
-		}
-		return r.stdout
-	}
-	mustAt("init", "--genesis", filepath.Join(n.peers[0].Dir, "genesis.cbor"), "--bootstrap", n.peers[0].Address, "--bootstrap", n.peers[1].Address, "--listen-port", "0")
-	card := mustAt("init", "--card", "--name", name)
-	if err := os.WriteFile(p.card(), []byte(card), 0o600); err != nil {
-		n.t.Fatal(err)
-	}
-	path := filepath.Join(p.Dir, "config.toml")
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	lines := strings.Split(string(raw), "\n")
-	for i, l := range lines {
-		switch key, _, _ := strings.Cut(l, " = "); key {
-		case "listen_addresses":
-			lines[i] = `listen_addresses = ["127.0.0.1"]`
-		case "listen":
-			lines[i] = `listen = "127.0.0.1:0"`
-		}
-	}
-	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
-		n.t.Fatal(err)
-	}
-	n.start(p)
-	n.peers = append(n.peers, p)
-	n.ready(p)
+	p := n.join(n.peers[0])
+	p.Name = name
+	n.cardOf(p)
 	return p
 }
 
 // card is the peer's public keys, for a proposal.
 func (p *peer) card() string { return filepath.Join(p.Dir, "card.json") }
 
-// cardOf writes the card of a devnet's peer.
+// cardOf writes a peer's card.
 func (n *testnet) cardOf(p *peer) {
 	n.t.Helper()
 	r := n.runWith(p.Dir, "init", "--card", "--name", p.Name)
@@ -155,7 +123,7 @@ func TestAllFourValidatorsChange(t *testing.T) {
 	seal()
 	var fresh []*peer
 	for i := range 4 {
-		fresh = append(fresh, n.join(fmt.Sprintf("fresh%d", i+1)))
+		fresh = append(fresh, n.candidate(fmt.Sprintf("fresh%d", i+1)))
 		n.cardOf(old[i])
 	}
 	ctx, stop := context.WithCancel(t.Context())
