@@ -40,6 +40,8 @@ type leaders struct {
 	set    *ValidatorSet
 	start  uint64
 	recent []proposed // the committed chain up to and with the root, oldest first
+
+	schedule func(View) int // Config.Schedule
 }
 
 func newLeaders(chain digest.Digest, epoch Epoch, set *ValidatorSet) *leaders {
@@ -63,6 +65,9 @@ func (l *leaders) committed(h *Header) {
 
 // nominal is the leader by plain round robin.
 func (l *leaders) nominal(v View) int {
+	if l.schedule != nil {
+		return l.schedule(v)
+	}
 	return int((l.start + uint64(v)) % uint64(l.set.Len()))
 }
 
@@ -70,7 +75,7 @@ func (l *leaders) nominal(v View) int {
 func (l *leaders) at(v View, parent *node) int {
 	n := l.set.Len()
 	first := l.nominal(v)
-	if parent.view() < View(firstRounds*n) || v%View(probeRounds*n) < View(n) {
+	if l.schedule != nil || parent.view() < View(firstRounds*n) || v%View(probeRounds*n) < View(n) {
 		return first
 	}
 	if parent.active == nil {
