@@ -12,10 +12,12 @@ import (
 )
 
 // mesh carries the consensus driver's messages over BPCI: a gossip topic a kind, links between validators as the fast
-// path, and a request protocol a kind. It implements driver.Network.
+// path, links from anybody for transactions that gossip did not bring to a validator, and a request protocol a kind. It
+// implements driver.Network.
 type mesh struct {
 	host   *p2p.Host
-	links  *p2p.Links
+	links  *p2p.Links // between validators; nil on other nodes
+	txs    *p2p.Links // of any member, for transactions alone
 	topics map[driver.Kind]*p2p.Topic
 	vals   []sign.PublicKey // node keys of the validators
 }
@@ -47,7 +49,7 @@ func (m *mesh) start(d *driver.Driver) error {
 	for kind, code := range kindCode {
 		kinds[code] = kind
 	}
-	m.links = m.host.Links("bpi/1", p2p.LinkConfig{Allow: isValidator}, func(from sign.PublicKey, msg []byte) {
+	links := m.host.Links("bpi/1", p2p.LinkConfig{Allow: isValidator}, func(from sign.PublicKey, msg []byte) {
 		if len(msg) == 0 {
 			return
 		}
@@ -57,6 +59,11 @@ func (m *mesh) start(d *driver.Driver) error {
 			return
 		}
 		d.Deliver(from, driver.Direct, kind, msg[1:])
+	})
+	// Gossip passes the same bytes on only once. What a node that does not validate took in while no validator heard it
+	// would wait in its outbox for ever.
+	m.txs = m.host.Links("bpi/tx/1", p2p.LinkConfig{MaxBytes: driver.KindTx.MaxBytes()}, func(from sign.PublicKey, msg []byte) {
+		d.Deliver(from, driver.Direct, driver.KindTx, msg)
 	})
 	for _, kind := range driver.MessageKinds() {
 		topic, err := m.host.Join(string(kind), func(from sign.PublicKey, data []byte) p2p.Verdict {
@@ -84,6 +91,7 @@ func (m *mesh) start(d *driver.Driver) error {
 		})
 	}
 	if isValidator(m.host.Self()) {
+		m.links = links
 		m.links.Keep(m.vals)
 	}
 	return nil
@@ -99,7 +107,7 @@ func (m *mesh) Gossip(kind driver.Kind, msg []byte) error {
 
 func (m *mesh) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
 	if m.links == nil {
-		return false
+		return kind == driver.KindTx && m.txs != nil && m.txs.Send(to, msg)
 	}
 	framed := make([]byte, 1+len(msg))
 	framed[0] = kindCode[kind]
