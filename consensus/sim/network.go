@@ -6,7 +6,7 @@ import (
 )
 
 // carry calls do at the receiver after the network's delay, perhaps twice, perhaps never.
-func (w *world) carry(from, to *node, view consensus.View, do func() error) {
+func (w *world) carry(from, to *node, _ consensus.View, do func() error) {
 	f := &w.report.Faults
 	copies := 1
 	if w.bad() {
