@@ -75,16 +75,6 @@
 //
 // Leader is a function of the view and of the chain that the block extends; see leaders.go.
 //
-// # How it is checked
-//
-// Each rule has its test here. Package consensus/sim runs networks of replicas from seeds: timed ones with every fault of
-// a network, a disk and a clock, and the scenarios of Twins (arXiv 2004.10617), in which two nodes share a key. Its
-// package model explores the rules of voting, locking and timeouts exhaustively for four validators, one of them arbitrary:
-// 28487 states between views and 8676481 acts of a replica in six views (150056 and 58836895 in seven, in make sim); and
-// replays every history of two views (three in make sim) on the Replica, which must vote, lock, time out and commit as the
-// model says, and in the view after it do nothing that the model forbids, before and after a restart. Its package mutants
-// breaks the rules one at a time, and these must notice.
-//
 // # What it does not do
 //
 // It changes no validator set yet (a block that names another next set is refused), keeps no committed blocks, fetches

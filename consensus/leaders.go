@@ -73,9 +73,12 @@ func (l *leaders) nominal(v View) int {
 
 // at is the leader of view v for children of parent.
 func (l *leaders) at(v View, parent *node) int {
+	if l.schedule != nil {
+		return l.schedule(v)
+	}
 	n := l.set.Len()
 	first := l.nominal(v)
-	if l.schedule != nil || parent.view() < View(firstRounds*n) || v%View(probeRounds*n) < View(n) {
+	if parent.view() < View(firstRounds*n) || v%View(probeRounds*n) < View(n) {
 		return first
 	}
 	if parent.active == nil {

@@ -12,6 +12,9 @@
 // commits or two certificates contradict each other. Every run leaves a trace, whose digest is the same whenever the
 // seed is: a failing seed replays bit for bit.
 //
-// Subpackage model checks the rules of voting and locking exhaustively and holds the replica to them; subpackage mutants
-// breaks the rules one by one in a copy of package consensus and demands that these three notice.
+// Subpackage model explores the rules of voting, locking and timeouts exhaustively for four validators, one of them
+// arbitrary: 28487 states between views and 8676481 acts of a replica in six views, 150056 and 58836895 in seven (make
+// sim). It replays every history of two views (three in make sim) on a consensus.Replica, which must vote, lock, time out
+// and commit as the model says, and in the view after do nothing that the model forbids, before and after a restart.
+// Subpackage mutants breaks the rules one by one in a copy of package consensus and demands that the others notice.
 package sim
