@@ -35,9 +35,7 @@ var All = []Mutant{
 	{
 		Name: "lock: forgotten across a restart",
 		Edits: []Edit{
-			{"replica.go", "r := &Replica{\n", "rec.Safety.HighQC, rec.Safety.Locked, rec.Safety.HighTC = genesisQC(v), 0, nil\n\tr := &Replica{\n"},
-			{"replica.go", "// Start is the first output:", "func genesisQC(v *Verifier) QC {\n\treturn QC{Data: VoteData{ChainID: v.chain, Block: v.genesis}, Signers: []byte{}, Sigs: []sign.Signature{}}\n}\n\n// Start is the first output:"},
-			{"replica.go", "r.start = append(r.start, rec.Safety.HighQC, rec.RootQC)", "r.start = append(r.start, rec.RootQC)"},
+			{"replica.go", "r := &Replica{\n", "rec.Safety.HighQC, rec.Safety.Locked, rec.Safety.HighTC = rec.RootQC, 0, nil\n\tr := &Replica{\n"},
 			{"replica.go", "\t\t\tr.start = append(r.start, b.Justify)\n", ""},
 		},
 		By: []string{twins, model},
