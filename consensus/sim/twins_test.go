@@ -4,6 +4,8 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+
+	"github.com/metanode/metanode/internal/digest"
 )
 
 // TestTwins plays BPI_TWINS scenarios, or as many as an ordinary test run has time for, and BPI_TWINS_SEED alone if set.
@@ -57,11 +59,12 @@ func TestScenarioReplaysFromItsSeed(t *testing.T) {
 	}
 }
 
-// A referee that objects to nothing would let every scenario pass.
+// A referee that objects to nothing would let every scenario pass. What fails, fails again in the same way.
 func TestExploreReportsTheLowestFailingSeed(t *testing.T) {
 	var f *Failure
+	var trace digest.Digest
 	for workers := 1; workers <= 3; workers++ {
-		_, err := explore(1, 200, workers, func(s *Scenario) {
+		_, err := explore(40, 90, workers, func(s *Scenario) {
 			if s.Seed >= 57 {
 				s.Twins = s.Validators // no quorum has an honest majority any more
 				s.Rounds = split(s.Validators)
@@ -73,6 +76,10 @@ func TestExploreReportsTheLowestFailingSeed(t *testing.T) {
 		if f.Scenario.Seed != 57 {
 			t.Fatalf("%d workers report seed %d, want 57", workers, f.Scenario.Seed)
 		}
+		if workers > 1 && f.Outcome.Trace != trace {
+			t.Fatalf("%d workers play seed 57 differently", workers)
+		}
+		trace = f.Outcome.Trace
 	}
 }
 
