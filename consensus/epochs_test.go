@@ -239,6 +239,24 @@ func TestSafetyOfAnEpochBeginsAnew(t *testing.T) {
 	}
 }
 
+// A replica that was stopped between the certificate that ends its epoch and the commit finds the end when it starts. It
+// repeats nothing of what it signed in the epoch.
+func TestRestartFindsTheEndOfTheEpoch(t *testing.T) {
+	l := newLab(t, 4)
+	next, _ := l.nextSet(2, 4)
+	c := l.closing(l.root, GenesisQC(l.root), 1, next)
+	a := l.trailing(c, l.qc(c, l.root), 2)
+	rec := l.fresh()
+	rec.Safety.HighQC = l.qc(a, c)
+	rec.Safety.LastVoted, rec.Safety.LastVote = 2, []Vote{*l.vote(3, l.voteData(a, c))}
+	rec.Safety.LastTimeout = []Timeout{*l.timeout(3, 1, GenesisQC(l.root))}
+	rec.Blocks = []*Block{a, c}
+	r, out := l.replica(3, rec)
+	if !r.Closed() || out.Commit == nil || len(out.Commit.Blocks) != 1 || len(out.Send) != 0 || out.Enter != nil {
+		t.Fatalf("closed %t, output %+v", r.Closed(), out)
+	}
+}
+
 func TestHandoverIsRefusedWithAnyFieldChanged(t *testing.T) {
 	l := newLab(t, 4)
 	next, _ := l.nextSet(2, 4)

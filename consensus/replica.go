@@ -123,6 +123,9 @@ func (r *Replica) Start() (Output, error) {
 	if r.out.Enter != nil {
 		r.out.Enter.Reason = EnterByStart
 	}
+	if r.closed { // the epoch ended before the restart: what was signed in it is of no more use
+		return r.finish(), nil
+	}
 	err := r.resend()
 	return r.finish(), err
 }

@@ -111,9 +111,11 @@ func (d *Driver) gossip(kind Kind, raw []byte) {
 }
 
 // announce tells followers of a committed block. Its proposer does, so that one copy goes round and not one of each
-// validator's; who misses it learns of the block from the next, or by asking.
+// validator's; who misses it learns of the block from the next, or by asking. A closing block every validator announces:
+// those who follow are waiting for it, and the next block may be theirs to make.
 func (d *Driver) announce(x Committed) {
-	if d.self.IsZero() || x.Block.Header.Proposer != d.self || len(x.Finality.Headers) != 1 {
+	h := &x.Block.Header
+	if len(x.Finality.Headers) != 1 || !d.count.validates.Load() || h.Proposer != d.self && !h.Closes() {
 		return
 	}
 	raw := x.Finality.Encode()
