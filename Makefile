@@ -120,7 +120,7 @@ bench-consensus: native $(COMETBFT_CACHE)/cometbft ## consensus beside CometBFT,
 	@mkdir -p $(BENCH_BIN)
 	cp $(COMETBFT_CACHE)/cometbft $(BENCH_BIN)/cometbft
 	cd bench/consensus/comet-kv && $(GO) build -trimpath -o $(CURDIR)/$(BENCH_BIN)/comet-kv .
-	$(GO) build -trimpath -o $(BENCH_BIN)/ ./bench/consensus ./bench/consensus/bpi-kv
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BENCH_BIN)/ ./bench/consensus ./bench/consensus/bpi-kv
 	$(BENCH_BIN)/consensus -bin $(BENCH_BIN) -dir $(BENCH_BIN)/run
 
 .PHONY: demo
