@@ -18,7 +18,11 @@ CFLAGS  := -O2 -static -Wall -Wextra -Werror
 
 FUZZTIME  ?= 3s
 FUZZTOTAL ?= 240s
-SEEDS     ?= 200
+# Of make sim: seeds of each timed network, scenarios of Twins, and views of the model and of its replay on the code.
+SEEDS        ?= 200
+SCENARIOS    ?= 100000
+MODEL_VIEWS  ?= 7
+REPLAY_VIEWS ?= 3
 
 SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
 SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h cage/native/zygote/*.[ch])
@@ -95,8 +99,9 @@ fuzz: native ## every fuzz target for FUZZTIME each (default 60s here)
 	FUZZTIME=$(if $(filter command line environment,$(origin FUZZTIME)),$(FUZZTIME),60s) FUZZTOTAL=0 scripts/fuzz.sh
 
 .PHONY: sim
-sim: ## consensus under loss, delay, crash and restart over SEEDS seeds
-	BPI_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m ./consensus/sim/...
+sim: ## consensus from seeds: SEEDS networks under faults, SCENARIOS of Twins, the model; counts are printed
+	BPI_SIM_SEEDS=$(SEEDS) BPI_TWINS=$(SCENARIOS) BPI_MODEL_VIEWS=$(MODEL_VIEWS) BPI_MODEL_REPLAY=$(REPLAY_VIEWS) \
+	  $(GO) test -count=1 -v -timeout 180m ./consensus/sim/...
 
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts
