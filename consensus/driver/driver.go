@@ -100,7 +100,7 @@ func New(cfg Config) (*Driver, error) {
 			d.others = append(d.others, v.Peer)
 		}
 	}
-	if d.lock, err = lockFolder(cfg.Dir, d.self); err != nil {
+	if d.lock, err = lockFolder(cfg.Dir); err != nil {
 		return nil, err
 	}
 	if err := d.recover(); err != nil {
@@ -179,7 +179,10 @@ func (d *Driver) loop(ctx context.Context) error {
 			}
 		case <-d.cfg.Mempool.NotEmpty():
 		case b := <-d.synced:
-			err := d.takeBatch(b)
+			err := d.ownVoice(b)
+			if err == nil {
+				err = d.takeBatch(b)
+			}
 			if err == nil {
 				err = d.settle()
 			}
@@ -323,6 +326,9 @@ func (d *Driver) absorb(out consensus.Output) {
 
 // handle steps one verified message.
 func (d *Driver) handle(it item) error {
+	if err := d.ownVoice(it.msg); err != nil {
+		return err
+	}
 	switch m := it.msg.(type) {
 	case consensus.VerifiedProposal:
 		return d.onProposal(m)

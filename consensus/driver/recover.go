@@ -114,9 +114,12 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	if d.self.IsZero() {
 		return safety, nil, nil
 	}
+	begun, err := checkOwner(d.cfg.Disk, d.cfg.Dir, d.self)
+	if err != nil {
+		return nil, nil, err
+	}
 	var blocks []*consensus.Block
-	var err error
-	d.wal, err = openWAL(d.cfg.Dir, d.cfg.SegmentBytes, func(payload []byte) (consensus.Height, error) {
+	d.wal, err = openWAL(d.cfg.Disk, d.cfg.Dir, d.cfg.SegmentBytes, begun, func(payload []byte) (consensus.Height, error) {
 		var e entry
 		if err := canon.Unmarshal(payload, &e); err != nil {
 			return 0, err
@@ -144,6 +147,16 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("write-ahead log: %w", err)
+	}
+	for i := range safety.LastVote {
+		if voter := safety.LastVote[i].Voter; voter != d.self {
+			return nil, nil, fmt.Errorf("the log in %s is of validator key %s, this node has key %s: give it its own folder, or restore the right key", d.cfg.Dir, voter.Short(), d.self.Short())
+		}
+	}
+	if !begun {
+		if err := claim(d.cfg.Disk, d.cfg.Dir, d.self); err != nil {
+			return nil, nil, err
+		}
 	}
 	return safety, blocks, nil
 }
