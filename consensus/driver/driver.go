@@ -28,6 +28,7 @@ type Driver struct {
 	inbox    *inbox
 	foreign  foreignLog
 	count    counters
+	damage   sync.Once     // says that the store is damaged
 	serving  chan struct{} // one token for each request being answered
 
 	lock    *folderLock

@@ -173,13 +173,47 @@ func (d *FaultDisk) stop(tear Tear) {
 			continue
 		}
 		for _, w := range f.pending {
-			for i, c := range w.b {
-				if tear.keep(w.off, i, len(w.b)) {
-					f.durable = place(slices.Clip(f.durable), w.off+int64(i), []byte{c})
+			n := len(w.b)
+			for n > 0 && !tear.keep(w.off, n-1, len(w.b)) {
+				n--
+			}
+			left := slices.Clone(w.b[:n])
+			for i := range left {
+				if at := int(w.off) + i; !tear.keep(w.off, i, len(w.b)) {
+					left[i] = 0
+					if at < len(f.durable) {
+						left[i] = f.durable[at]
+					}
 				}
 			}
+			f.durable = place(slices.Clip(f.durable), w.off, left)
 		}
 	}
+}
+
+// Do is an operation of something else that stops and fails with this disk. do may be called, and holds its lock.
+func (d *FaultDisk) Do(kind string, do func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.step(kind, func(half bool) {
+		if !half {
+			do()
+		}
+	})
+}
+
+// Left is what the machine left when it stopped: of n things that were not synced, the first so many are there.
+func (d *FaultDisk) Left(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tear.keep == nil {
+		return n
+	}
+	left := 0
+	for left < n && d.tear.keep(0, left, n) {
+		left++
+	}
+	return left
 }
 
 // step counts an operation and does what was planned for it. do changes the files; whether the change counts when the

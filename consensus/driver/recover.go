@@ -12,6 +12,14 @@ import (
 
 // recover brings store, application, log and replica to where the node was.
 func (d *Driver) recover() error {
+	err := d.reopen()
+	if errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("%w; move the database with the blocks away, but not the log in %s, and start again: the node fetches the chain from its peers", err, d.cfg.Dir)
+	}
+	return err
+}
+
+func (d *Driver) reopen() error {
 	head, history, err := d.openChain()
 	if err != nil {
 		return err
@@ -23,6 +31,9 @@ func (d *Driver) recover() error {
 	d.count.height.Store(uint64(head.Block.Header.Height))
 	safety, blocks, err := d.openLog()
 	if err != nil {
+		return err
+	}
+	if err := d.ownPast(safety, head); err != nil {
 		return err
 	}
 	rec := consensus.Recovery{Safety: *safety, Root: head.Block, RootQC: head.Finality.QC}
@@ -89,7 +100,7 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 	for h := at + 1; h <= head.Header.Height; h++ {
 		x, err := d.cfg.Store.Block(h)
 		if err != nil {
-			return fmt.Errorf("replay block %d: %w", h, err)
+			return fmt.Errorf("chain store: replay block %d: %w", h, err)
 		}
 		b, id := x.Block, x.Block.ID()
 		out, err := app.Execute(blockContext(&b.Header), b.Txs)

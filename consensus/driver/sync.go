@@ -107,13 +107,13 @@ func newSyncer(d *Driver) (*syncer, error) {
 	return &syncer{d: d, verifier: v}, nil
 }
 
-// run works off needs, and asks for what is new when nothing has come for a while: after a start, and on a node that
-// gossip does not reach.
+// run works off needs, and asks for what is new after a start, whatever the log has brought back by then, and when nothing
+// has come for a while: on a node that gossip does not reach.
 func (s *syncer) run(ctx context.Context) {
 	quiet := max(2*s.d.idle(), time.Second)
 	timer := time.NewTimer(50 * time.Millisecond)
 	defer timer.Stop()
-	last := s.d.tree.height()
+	last, first := s.d.tree.height(), true
 	for {
 		select {
 		case <-ctx.Done():
@@ -121,9 +121,10 @@ func (s *syncer) run(ctx context.Context) {
 		case n := <-s.d.needs:
 			s.satisfy(ctx, n)
 		case <-timer.C:
-			if h := s.d.tree.height(); h == last {
+			if h := s.d.tree.height(); h == last || first {
 				s.satisfy(ctx, need{})
 			}
+			first = false
 		}
 		last = s.d.tree.height()
 		timer.Reset(quiet)

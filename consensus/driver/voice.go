@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/metanode/metanode/consensus"
@@ -40,6 +41,34 @@ func (d *Driver) ownVoice(msg any) error {
 		return d.ownQC(&s, m.qc.QC())
 	case batch:
 		return d.ownBatch(&s, m)
+	}
+	return nil
+}
+
+// maxPast bounds how far back ownPast reads.
+const maxPast = 4096
+
+// ownPast looks for this node's key in the certificates of the stored chain that are newer than its last vote: a log that
+// was brought back from elsewhere, beside a store that was not.
+func (d *Driver) ownPast(s *consensus.SafetyData, head Committed) error {
+	if d.self.IsZero() {
+		return nil
+	}
+	if err := d.ownQC(s, &head.Finality.QC); err != nil {
+		return err
+	}
+	for b, n := head.Block, 0; b.Header.Height > 0 && b.Justify.Data.View >= s.LastVoted && n < maxPast; n++ {
+		if err := d.ownQC(s, &b.Justify); err != nil {
+			return err
+		}
+		x, err := d.cfg.Store.Block(b.Header.Height - 1)
+		if errors.Is(err, ErrNoBlock) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("chain store: %w", err)
+		}
+		b = x.Block
 	}
 	return nil
 }

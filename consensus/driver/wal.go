@@ -258,7 +258,7 @@ func newSegment(disk Disk, path string, size int64) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	zero := make([]byte, 256<<10)
+	zero := make([]byte, min(256<<10, size))
 	for at := int64(0); at < size && err == nil; at += int64(len(zero)) {
 		_, err = f.WriteAt(zero[:min(int64(len(zero)), size-at)], at)
 	}
