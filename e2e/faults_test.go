@@ -96,10 +96,7 @@ func TestOneValidatorDown(t *testing.T) {
 
 	// One that is frozen is worse than one that is gone: its connections stay open.
 	frozen := n.peers[2]
-	if err := syscall.Kill(frozen.pid(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	thaw := func() { _ = syscall.Kill(frozen.pid(), syscall.SIGCONT) }
+	thaw := n.freeze(frozen)
 	defer thaw()
 	if j := n.ended(n.peers[0], n.job("SELECT COUNT(*) FROM users"), 60*time.Second); j.State != api.JobSealed {
 		t.Errorf("with a frozen peer the job is %s: %s", j.State, j.Reason)
