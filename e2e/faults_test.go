@@ -296,4 +296,11 @@ func TestGossipAloneCarriesTheChain(t *testing.T) {
 	n := up(t, 4, "--config", path)
 	n.users()
 	n.must("analytics", "submit", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
+	n.kill(n.peers[3])
+	nothing := cancelling(t, n.client(n.peers[0]))
+	for i := range 8 {
+		if !n.orders(n.peers[i%3], nothing(uint64(i)), 20*time.Second) {
+			t.Fatal("by gossip alone, with one of four dead, nothing is ordered")
+		}
+	}
 }
