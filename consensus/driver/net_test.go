@@ -48,6 +48,7 @@ type hub struct {
 	mu       sync.Mutex // guards what follows
 	nodes    map[sign.PublicKey]*testNode
 	said     *record
+	sets     map[consensus.Epoch]*consensus.ValidatorSet
 	blocks   map[consensus.Height]consensus.BlockID
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
@@ -92,7 +93,7 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 		g.Validators = append(g.Validators, consensus.Validator{Key: seedKey(i).Public(), Weight: 1, Peer: seedKey(1000 + i).Public()})
 	}
 	return &hub{
-		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(),
+		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(), sets: map[consensus.Epoch]*consensus.ValidatorSet{},
 		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
@@ -104,6 +105,13 @@ func (h *hub) newNode(i int, dir string) *testNode {
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
+	return n
+}
+
+// newCandidate makes node i with a validator key, whether it is in the set or not.
+func (h *hub) newCandidate(i int, dir string) *testNode {
+	n := h.newNode(i, dir)
+	n.key = seedKey(i)
 	return n
 }
 
@@ -213,12 +221,22 @@ func (n *testNode) end() error {
 
 // committed checks agreement.
 func (h *hub) committed(b *consensus.Block, f *consensus.Finality) {
-	set, err := consensus.NewValidatorSet(h.genesis.Validators)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var err error
+	set := h.sets[b.Header.Epoch]
+	if set == nil && b.Header.Epoch == 0 {
+		if set, err = consensus.NewValidatorSet(h.genesis.Validators); err == nil {
+			h.sets[0] = set
+		}
+	}
 	if err == nil {
 		err = f.Verify(h.genesis.ChainID(), set)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	if err == nil && b.Header.Closes() {
+		o := consensus.Handover{Finality: *f, Next: nextIn(b.Txs)}
+		h.sets[b.Header.Epoch+1], err = o.Verify(h.genesis.ChainID(), b.Header.Epoch, set)
+	}
 	if err != nil {
 		h.t.Errorf("block %d: %v", b.Header.Height, err)
 	}

@@ -16,20 +16,26 @@ type record struct {
 	votes     map[spot]consensus.VoteData
 	timeouts  map[spot]consensus.TimeoutData
 	proposals map[spot]consensus.BlockID
-	gaveUp    map[sign.PublicKey]consensus.View // the last view that it timed out in
-	voted     map[sign.PublicKey]consensus.View // the last view that it voted in
+	gaveUp    map[era]consensus.View // the last view that it timed out in
+	voted     map[era]consensus.View // the last view that it voted in
 }
 
-// spot is one validator in one view.
+// era is one validator in one epoch.
+type era struct {
+	who   sign.PublicKey
+	epoch consensus.Epoch
+}
+
+// spot is one validator in one view of an epoch.
 type spot struct {
-	who  sign.PublicKey
+	era
 	view consensus.View
 }
 
 func newRecord() *record {
 	return &record{
 		votes: map[spot]consensus.VoteData{}, timeouts: map[spot]consensus.TimeoutData{}, proposals: map[spot]consensus.BlockID{},
-		gaveUp: map[sign.PublicKey]consensus.View{}, voted: map[sign.PublicKey]consensus.View{},
+		gaveUp: map[era]consensus.View{}, voted: map[era]consensus.View{},
 	}
 }
 
@@ -42,40 +48,40 @@ func (r *record) take(kind driver.Kind, msg []byte) string {
 		if err != nil {
 			return err.Error()
 		}
-		at := spot{v.Voter, v.Data.View}
+		at := spot{era{v.Voter, v.Data.Epoch}, v.Data.View}
 		first, again := r.votes[at]
 		switch {
 		case again && first != v.Data:
 			return fmt.Sprintf("%s voted twice in view %d", v.Voter.Short(), at.view)
-		case !again && at.view <= r.gaveUp[v.Voter]:
-			return fmt.Sprintf("%s voted in view %d and had given up view %d", v.Voter.Short(), at.view, r.gaveUp[v.Voter])
-		case !again && at.view < r.voted[v.Voter]:
-			return fmt.Sprintf("%s voted in view %d after view %d", v.Voter.Short(), at.view, r.voted[v.Voter])
+		case !again && at.view <= r.gaveUp[at.era]:
+			return fmt.Sprintf("%s voted in view %d and had given up view %d", v.Voter.Short(), at.view, r.gaveUp[at.era])
+		case !again && at.view < r.voted[at.era]:
+			return fmt.Sprintf("%s voted in view %d after view %d", v.Voter.Short(), at.view, r.voted[at.era])
 		}
 		r.votes[at] = v.Data
-		r.voted[v.Voter] = max(r.voted[v.Voter], at.view)
+		r.voted[at.era] = max(r.voted[at.era], at.view)
 	case driver.KindTimeout:
 		x, err := consensus.DecodeTimeout(msg)
 		if err != nil {
 			return err.Error()
 		}
-		at := spot{x.Voter, x.Data.View}
+		at := spot{era{x.Voter, x.Data.Epoch}, x.Data.View}
 		first, again := r.timeouts[at]
 		switch {
 		case again && first != x.Data:
 			return fmt.Sprintf("%s timed out twice in view %d", x.Voter.Short(), at.view)
-		case !again && x.Data.LastVoted < r.voted[x.Voter]:
-			return fmt.Sprintf("%s denies its vote in view %d", x.Voter.Short(), r.voted[x.Voter])
+		case !again && x.Data.LastVoted < r.voted[at.era]:
+			return fmt.Sprintf("%s denies its vote in view %d", x.Voter.Short(), r.voted[at.era])
 		}
 		r.timeouts[at] = x.Data
-		r.gaveUp[x.Voter] = max(r.gaveUp[x.Voter], at.view)
+		r.gaveUp[at.era] = max(r.gaveUp[at.era], at.view)
 	case driver.KindProposal:
 		p, err := consensus.DecodeProposal(msg)
 		if err != nil {
 			return err.Error()
 		}
 		h, id := &p.Block.Header, p.Block.ID()
-		at := spot{h.Proposer, h.View}
+		at := spot{era{h.Proposer, h.Epoch}, h.View}
 		if first, again := r.proposals[at]; again && first != id {
 			return fmt.Sprintf("%s proposed twice in view %d", h.Proposer.Short(), at.view)
 		}

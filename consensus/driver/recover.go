@@ -29,14 +29,20 @@ func (d *Driver) reopen() error {
 	}
 	d.tree = newTree(head.Block, history)
 	d.count.height.Store(uint64(head.Block.Header.Height))
-	safety, blocks, err := d.openLog()
+	safety, blocks, err := d.readLog()
 	if err != nil {
 		return err
 	}
-	if err := d.ownPast(safety, head); err != nil {
+	if err := d.openTerm(&head.Block.Header); err != nil {
 		return err
 	}
-	rec := consensus.Recovery{Safety: *safety, Root: head.Block, RootQC: head.Finality.QC}
+	if t := d.term.Load(); !d.self.IsZero() && !t.member {
+		d.cfg.Log.Info("this node's validator key is not in the set: it follows the chain, and validates if the validators let it in", "key", d.self.Short(), "epoch", uint64(t.epoch))
+	}
+	rec := consensus.Recovery{Root: head.Block, RootQC: head.Finality.QC}
+	if head.Block.Header.Closes() {
+		rec.RootQC = consensus.RootQC(head.Block)
+	}
 	if rec.Recent, err = d.recent(&head.Block.Header); err != nil {
 		return err
 	}
@@ -44,7 +50,7 @@ func (d *Driver) reopen() error {
 	sort.SliceStable(blocks, func(i, j int) bool { return blocks[i].Header.Height < blocks[j].Header.Height })
 	for _, b := range blocks {
 		id := b.ID()
-		if b.Header.Height <= head.Block.Header.Height || d.tree.get(b.Header.Parent) == nil || d.tree.get(id) != nil {
+		if b.Header.Height <= head.Block.Header.Height || b.Header.Epoch != d.own.Epoch() || d.tree.get(b.Header.Parent) == nil || d.tree.get(id) != nil {
 			continue
 		}
 		if err := d.execute(b, id); err != nil {
@@ -52,9 +58,11 @@ func (d *Driver) reopen() error {
 		}
 		rec.Blocks = append(rec.Blocks, b)
 	}
-	d.replica, err = consensus.New(consensus.Config{Key: d.cfg.Key, Verifier: d.own}, rec)
-	if err != nil {
+	if err := d.newReplica(safety, rec); err != nil {
 		return fmt.Errorf("recover from %s: %w", d.cfg.Dir, err)
+	}
+	if err := d.ownPast(head); err != nil {
+		return err
 	}
 	d.pace = pace{base: d.cfg.BaseTimeout, most: d.cfg.MaxTimeout, idle: d.idle(), poll: d.cfg.WorkPoll}
 	return nil
@@ -107,7 +115,7 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 		if err != nil {
 			return fmt.Errorf("replay block %d: %w", h, err)
 		}
-		if out.StateRoot != b.Header.StateRoot || out.EventRoot != b.Header.EventRoot {
+		if out.StateRoot != b.Header.StateRoot || out.EventRoot != b.Header.EventRoot || (out.Next != nil) != b.Header.Closes() {
 			return fmt.Errorf("replay block %d: %w: remove the application's state so that it is built again", h, errOutcome)
 		}
 		app.Keep(id, out.Handle)
@@ -118,17 +126,29 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 	return nil
 }
 
-// openLog reads the log: the last safety data and all blocks. A follower has none.
-func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
-	fresh := consensus.FreshSafety(d.genesis)
-	safety := &fresh
+// readLog reads the log, if there is one: a node that never was a validator has none.
+func (d *Driver) readLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	if d.self.IsZero() {
-		return safety, nil, nil
+		return nil, nil, nil
 	}
 	begun, err := checkOwner(d.cfg.Disk, d.cfg.Dir, d.self)
 	if err != nil {
 		return nil, nil, err
 	}
+	segments, err := d.cfg.Disk.List(d.cfg.Dir, walPattern)
+	if err != nil || !begun && len(segments) == 0 {
+		return nil, nil, err
+	}
+	return d.openLog()
+}
+
+// openLog opens the log and makes the folder this key's: its last safety data, nil for none, and all its blocks.
+func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
+	begun, err := checkOwner(d.cfg.Disk, d.cfg.Dir, d.self)
+	if err != nil {
+		return nil, nil, err
+	}
+	var safety *consensus.SafetyData
 	var blocks []*consensus.Block
 	d.wal, err = openWAL(d.cfg.Disk, d.cfg.Dir, d.cfg.SegmentBytes, begun, func(payload []byte) (consensus.Height, error) {
 		var e entry
@@ -159,8 +179,8 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("write-ahead log: %w", err)
 	}
-	for i := range safety.LastVote {
-		if voter := safety.LastVote[i].Voter; voter != d.self {
+	if safety != nil && len(safety.LastVote) == 1 {
+		if voter := safety.LastVote[0].Voter; voter != d.self {
 			return nil, nil, fmt.Errorf("the log in %s is of validator key %s, this node has key %s: give it its own folder, or restore the right key", d.cfg.Dir, voter.Short(), d.self.Short())
 		}
 	}
@@ -174,7 +194,7 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 
 // recent are the headers before head that the leader rule looks at.
 func (d *Driver) recent(head *consensus.Header) ([]consensus.Header, error) {
-	window := consensus.LeaderWindow(d.set.Len())
+	window := consensus.LeaderWindow(d.own.Set().Len())
 	var out []consensus.Header
 	for h := head.Height; h > 0; {
 		h--
@@ -185,7 +205,7 @@ func (d *Driver) recent(head *consensus.Header) ([]consensus.Header, error) {
 		if err != nil {
 			return nil, fmt.Errorf("chain store: %w", err)
 		}
-		if x.Block.Header.View+window < head.View {
+		if x.Block.Header.View+window < head.View || x.Block.Header.Epoch != d.own.Epoch() {
 			break
 		}
 		out = append(out, x.Block.Header)

@@ -161,7 +161,7 @@ func (l *lab) where(n *testNode, height consensus.Height, voted consensus.View) 
 func (h *hub) lastVote(n *testNode) consensus.View {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.said.voted[n.key.Public()]
+	return h.said.voted[era{n.key.Public(), 0}]
 }
 
 // operations is how many one validator's disk sees while four commit a few transactions.

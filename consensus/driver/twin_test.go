@@ -46,7 +46,7 @@ func TestSecondNodeWithAKeyRefuses(t *testing.T) {
 		twin.refuses(t, driver.NewFaultDisk(), twin.key.Public().Short(), "used on another machine", "older copy")
 		l.mu.Lock()
 		for at := range l.said.votes {
-			if at.who == twin.key.Public() && at.view > l.said.voted[at.who] {
+			if at.who == twin.key.Public() && at.view > l.said.voted[at.era] {
 				t.Errorf("the second node voted in view %d", at.view)
 			}
 		}

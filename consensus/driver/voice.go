@@ -14,9 +14,10 @@ import (
 //
 // What is older than the last promise cannot be told from this node's own past, and passes. Everything here was verified
 // before it came to the owner, and what this node signs is in its safety data before it is sent, so its own words coming
-// back are no alarm.
+// back are no alarm. In an epoch of whose successor it has signed already, this node is silent and remembers nothing
+// (newReplica): there all is its past.
 func (d *Driver) ownVoice(msg any) error {
-	if d.self.IsZero() {
+	if !d.term.Load().member || d.later != nil {
 		return nil
 	}
 	s := d.replica.Safety()
@@ -50,14 +51,16 @@ const maxPast = 4096
 
 // ownPast looks for this node's key in the certificates of the stored chain that are newer than its last vote: a log that
 // was brought back from elsewhere, beside a store that was not.
-func (d *Driver) ownPast(s *consensus.SafetyData, head Committed) error {
-	if d.self.IsZero() {
+func (d *Driver) ownPast(head Committed) error {
+	if !d.term.Load().member || d.later != nil {
 		return nil
 	}
+	safety := d.replica.Safety()
+	s := &safety
 	if err := d.ownQC(s, &head.Finality.QC); err != nil {
 		return err
 	}
-	for b, n := head.Block, 0; b.Header.Height > 0 && b.Justify.Data.View >= s.LastVoted && n < maxPast; n++ {
+	for b, n := head.Block, 0; b.Header.Epoch == d.own.Epoch() && b.Header.Height > 0 && b.Justify.Data.View >= s.LastVoted && n < maxPast; n++ {
 		if err := d.ownQC(s, &b.Justify); err != nil {
 			return err
 		}
@@ -119,7 +122,7 @@ func (d *Driver) ownBatch(s *consensus.SafetyData, b batch) error {
 }
 
 func (d *Driver) ownQC(s *consensus.SafetyData, qc *consensus.QC) error {
-	i, _ := d.set.Index(d.self)
+	i, _ := d.own.Set().Index(d.self) // a member: ownVoice
 	if qc.Data.Epoch == d.own.Epoch() && i/8 < len(qc.Signers) && qc.Signers[i/8]&(1<<(i%8)) != 0 && !voted(s, &qc.Data) {
 		return d.impostor("voted", qc.Data.View)
 	}
@@ -136,7 +139,7 @@ func (d *Driver) ownTCs(s *consensus.SafetyData, list []consensus.TC) error {
 }
 
 func (d *Driver) ownTC(s *consensus.SafetyData, tc *consensus.TC) error {
-	i, _ := d.set.Index(d.self)
+	i, _ := d.own.Set().Index(d.self) // a member: ownVoice
 	for k := range tc.Entries {
 		e := &tc.Entries[k]
 		t := consensus.TimeoutData{ChainID: tc.ChainID, Epoch: tc.Epoch, View: tc.View, HighQC: e.HighQC, LastVoted: e.LastVoted}

@@ -10,7 +10,10 @@ import (
 	"github.com/metanode/metanode/consensus"
 )
 
-const walSegmentSize = 16 << 20
+const (
+	walSegmentSize = 16 << 20
+	walPattern     = "wal-*.seg" // of the names of segments
+)
 
 // errDamaged says that the log has lost something that was durable. A validator must not sign with such a log.
 var errDamaged = errors.New("write-ahead log is damaged")
@@ -79,7 +82,7 @@ func openWAL(disk Disk, dir string, segmentSize int64, begun bool, replay func(p
 
 // read replays all segments, and gives those that hold nothing.
 func (w *wal) read(begun bool, replay func([]byte) (consensus.Height, error)) (unused []string, err error) {
-	names, err := w.disk.List(w.dir, "wal-*.seg")
+	names, err := w.disk.List(w.dir, walPattern)
 	if err != nil {
 		return nil, err
 	}
