@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,22 +39,34 @@ func (n *testNode) refuses(t *testing.T, disk *driver.FaultDisk, words ...string
 // TestSecondNodeWithAKeyRefuses starts a key a second time, on another machine with an empty folder: it hears what it has
 // signed before it can sign anything, and stops. The first one does not notice.
 func TestSecondNodeWithAKeyRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := startAll(t)
-		l.feed(l.nodes, nil)
-		twin := l.newNode(9, t.TempDir())
-		twin.key = l.nodes[2].key
-		twin.refuses(t, driver.NewFaultDisk(), twin.key.Public().Short(), "used on another machine", "older copy")
-		l.mu.Lock()
-		for at := range l.said.votes {
-			if at.who == twin.key.Public() && at.view > l.said.voted[at.era] {
-				t.Errorf("the second node voted in view %d", at.view)
-			}
-		}
-		l.mu.Unlock()
-		l.commit("after", 0, l.nodes)
-		stopAll(l.nodes)
-	})
+	for _, change := range []string{"", "validators 0 1 2 3*2"} {
+		t.Run("before it: "+change, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := startAll(t)
+				l.feed(l.nodes, nil)
+				if change != "" {
+					submit(t, l.nodes[0], change)
+					eventually(t, "the next epoch", inEpoch(l.nodes, 1))
+					l.commit("in it", 1, l.nodes)
+				}
+				l.mu.Lock()
+				said := maps.Clone(l.said.votes)
+				l.mu.Unlock()
+				twin := l.newNode(9, t.TempDir())
+				twin.key = l.nodes[2].key
+				twin.refuses(t, driver.NewFaultDisk(), twin.key.Public().Short(), "used on another machine", "older copy")
+				l.mu.Lock()
+				for at, v := range l.said.votes {
+					if _, before := said[at]; !before && at.who == twin.key.Public() {
+						t.Errorf("the second node voted in view %d for %s", at.view, v.Block.Short())
+					}
+				}
+				l.mu.Unlock()
+				l.commit("after", 0, l.nodes)
+				stopAll(l.nodes)
+			})
+		})
+	}
 }
 
 // TestOldCopyOfAFolderRefuses goes on from a copy of a folder that was made before the last votes, with the blocks of then
