@@ -4,6 +4,7 @@ go 1.26.6
 
 require (
 	github.com/BurntSushi/toml v1.6.0
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/cockroachdb/pebble/v2 v2.1.6
 	github.com/duckdb/duckdb-go-bindings/lib/linux-amd64 v0.10506.0
 	github.com/fxamacker/cbor/v2 v2.9.0

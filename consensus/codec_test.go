@@ -133,6 +133,25 @@ func FuzzDecodeFinality(f *testing.F) {
 	fuzz(f, DecodeFinality, func(x *Finality) { l.verifier.Finality(x) }, fin.Encode())
 }
 
+// FuzzVerifyFinality changes a proof that holds: what still verifies proves the same block.
+func FuzzVerifyFinality(f *testing.F) {
+	l, _, fin, _ := samples(f)
+	set, chain := l.verifier.Set(), l.verifier.ChainID()
+	if err := fin.Verify(chain, set); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(fin.Encode())
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		x, err := DecodeFinality(raw)
+		if err != nil {
+			return
+		}
+		if x.Verify(chain, set) == nil && x.Header().ID() != fin.Header().ID() {
+			t.Fatalf("a proof for block %d that nobody voted for", x.Header().Height)
+		}
+	})
+}
+
 func FuzzDecodeSafety(f *testing.F) {
 	_, _, _, s := samples(f)
 	fuzz(f, DecodeSafety, nil, s.Encode())

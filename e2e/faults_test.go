@@ -96,10 +96,7 @@ func TestOneValidatorDown(t *testing.T) {
 
 	// One that is frozen is worse than one that is gone: its connections stay open.
 	frozen := n.peers[2]
-	if err := syscall.Kill(frozen.pid(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	thaw := func() { _ = syscall.Kill(frozen.pid(), syscall.SIGCONT) }
+	thaw := n.freeze(frozen)
 	defer thaw()
 	if j := n.ended(n.peers[0], n.job("SELECT COUNT(*) FROM users"), 60*time.Second); j.State != api.JobSealed {
 		t.Errorf("with a frozen peer the job is %s: %s", j.State, j.Reason)
@@ -299,4 +296,11 @@ func TestGossipAloneCarriesTheChain(t *testing.T) {
 	n := up(t, 4, "--config", path)
 	n.users()
 	n.must("analytics", "submit", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
+	n.kill(n.peers[3])
+	nothing := cancelling(t, n.client(n.peers[0]))
+	for i := range 8 {
+		if !n.orders(n.peers[i%3], nothing(uint64(i)), 20*time.Second) {
+			t.Fatal("by gossip alone, with one of four dead, nothing is ordered")
+		}
+	}
 }

@@ -31,6 +31,7 @@ type peer struct {
 	State string `json:"state"`
 
 	again *exec.Cmd // the process that this test started in the first one's place
+	space string    // the network namespace that it runs in; "" is this process's
 }
 
 // testnet is a network of real processes that ends with its test.
@@ -266,8 +267,19 @@ func (n *testnet) kill(p *peer) {
 	if p.again != nil {
 		_ = p.again.Wait()
 		p.again = nil
+		return
 	}
 	eventually(n.t, 10*time.Second, p.Name+" gone", func() bool { return gone(p.Process.Pid) })
+}
+
+// freeze stops a peer with SIGSTOP, and gives what lets it go on: its connections stay open, and it says nothing.
+func (n *testnet) freeze(p *peer) (thaw func()) {
+	n.t.Helper()
+	pid := p.pid()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		n.t.Fatalf("freeze %s: %v", p.Name, err)
+	}
+	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 }
 
 // gone reports that a process has ended: its id is free or a zombie's.
@@ -295,7 +307,11 @@ func (n *testnet) ready(p *peer) {
 
 func (n *testnet) start(p *peer) {
 	n.t.Helper()
-	cmd := exec.Command(bin(n.t), "node", "start", "--config", filepath.Join(p.Dir, "config.toml"))
+	args := []string{bin(n.t), "node", "start", "--config", filepath.Join(p.Dir, "config.toml")}
+	if p.space != "" {
+		args = append([]string{"ip", "netns", "exec", p.space}, args...) // becomes the program
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "BPI_HOME="+n.home)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

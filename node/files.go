@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	pebbleds "github.com/ipfs/go-ds-pebble"
 
 	"github.com/metanode/metanode/configs"
+	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/internal/keyfile"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -97,20 +100,75 @@ func orUnknown(s string) string {
 }
 
 // openDatabase opens the node's database with small buffers: an idle peer's memory is its users'.
-func openDatabase(dir string) (database, error) {
+func openDatabase(dir string) (*database, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make database folder: %w", err)
 	}
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref() // the database holds its own reference
-	db, err := pebbleds.NewDatastore(dir, pebbleds.WithPebbleOpts(&pebble.Options{
+	db := &database{dir: dir, spoiled: make(chan struct{})}
+	opts := &pebble.Options{
 		Cache: cache, MemTableSize: 4 << 20, MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, Logger: quietPebble{},
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", dir, err)
+		// The log of this format tells what was lost of it from what was never there.
+		FormatMajorVersion: pebble.FormatWALSyncChunks,
+		EventListener:      &pebble.EventListener{DataCorruption: func(x pebble.DataCorruptionInfo) { db.spoil(x.Details) }},
+	}
+	var err error
+	if db.Datastore, err = pebbleds.NewDatastore(dir, pebbleds.WithPebbleOpts(opts)); err != nil {
+		return nil, db.explain(fmt.Errorf("open database %s: %w", dir, err))
 	}
 	return db, nil
 }
+
+// database is the node's datastore; closing it makes it durable. It finds out by its checksums what the disk has spoiled.
+type database struct {
+	*pebbleds.Datastore
+	dir string
+
+	once    sync.Once
+	damage  error         // set before spoiled is closed
+	spoiled chan struct{} // closed when something was found spoiled
+}
+
+func (db *database) spoil(err error) {
+	db.once.Do(func() {
+		db.damage = db.explain(fmt.Errorf("read database %s: %w", db.dir, err))
+		close(db.spoiled)
+	})
+}
+
+// watch ends with an error when something spoiled is found: whatever asked for it has failed or will, now or later.
+func (db *database) watch(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-db.spoiled:
+		return db.damage
+	}
+}
+
+// errSpoiled is wrapped by what this package finds damaged in the database.
+var errSpoiled = errors.New("the data folder is damaged")
+
+// explain says what to do about a database that is damaged. Everything in it but the outbox is the network's too.
+func (db *database) explain(err error) error {
+	if !pebble.IsCorruptionError(err) && !errors.Is(err, errSpoiled) && !errors.Is(err, driver.ErrDamaged) && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	what, _, _ := strings.Cut(err.Error(), "\n") // the database's errors go on for pages
+	return &spoiledError{fmt.Sprintf("%s; move %s away, keep %s (what this node has signed), and start again: the chain is fetched from the peers; what waited in the outbox must be submitted again",
+		what, db.dir, filepath.Join(filepath.Dir(db.dir), "consensus")), err}
+}
+
+// spoiledError is an error with other words.
+type spoiledError struct {
+	text string
+	err  error
+}
+
+func (e *spoiledError) Error() string { return e.text }
+
+func (e *spoiledError) Unwrap() error { return e.err }
 
 // quietPebble drops the database's chatter; what it cannot go on after is still fatal.
 type quietPebble struct{}

@@ -107,7 +107,7 @@ func (l *ledger) load(ctx context.Context) (*head, error) {
 	}
 	var header consensus.Header
 	if err := canon.Unmarshal(raw, &header); err != nil {
-		return nil, fmt.Errorf("load the head: %w", err)
+		return nil, fmt.Errorf("load the head: %w: %w", errSpoiled, err)
 	}
 	results, err := l.db.Query(ctx, query.Query{Prefix: leavesPrefix})
 	if err != nil {
@@ -117,10 +117,10 @@ func (l *ledger) load(ctx context.Context) (*head, error) {
 	var bad error
 	state, err := enc.Load(l.chain, leaves(results, &bad))
 	if err := errors.Join(bad, err); err != nil {
-		return nil, fmt.Errorf("load the state: %w", err)
+		return nil, fmt.Errorf("load the state: %w: %w", errSpoiled, err)
 	}
 	if state.Root() != header.StateRoot {
-		return nil, fmt.Errorf("load the state: its root is not that of block %d; the data folder is damaged: restore it, or remove it and let the node catch up", header.Height)
+		return nil, fmt.Errorf("load the state: its root is not that of block %d: %w", header.Height, errSpoiled)
 	}
 	return &head{id: header.ID(), header: header, state: state}, nil
 }

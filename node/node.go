@@ -44,7 +44,7 @@ type Node struct {
 	keys     keys
 
 	lock     *folderLock
-	db       database
+	db       *database
 	ledger   *ledger
 	chain    driver.Store
 	pool     *mempool.Pool
@@ -73,12 +73,6 @@ type Node struct {
 
 // keys are the private keys of a node; a zero key means that the node does not have that role.
 type keys struct{ node, validator sign.PrivateKey }
-
-// database is the node's datastore; closing it makes it durable.
-type database interface {
-	datastore.Batching
-	Close() error
-}
 
 // New builds a node from its configuration and the files that it names, and takes the data folder for this process.
 // It listens, but does nothing else before Run. Close it if Run is not called.
@@ -127,10 +121,10 @@ func (n *Node) openStorage() error {
 		return err
 	}
 	if n.ledger, _, err = openLedger(ctx, n.db, n.genesis); err != nil {
-		return err
+		return n.db.explain(err)
 	}
 	if n.outbox, err = openOutbox(ctx, n.db); err != nil {
-		return err
+		return n.db.explain(err)
 	}
 	if n.store, err = blob.Open(filepath.Join(n.cfg.ChainDir(), "blobs"), n.cfg.Storage.BlobQuotaBytes); err != nil {
 		return err
@@ -139,7 +133,7 @@ func (n *Node) openStorage() error {
 		return err
 	}
 	n.chain, err = chainstore.Open(n.db)
-	return err
+	return n.db.explain(err)
 }
 
 // openMesh makes the host, the mempool and the consensus driver, and joins them.
@@ -232,6 +226,7 @@ func (n *Node) Run(ctx context.Context) error {
 		name string
 		run  func(context.Context) error
 	}{
+		{"database", n.db.watch},
 		{"mesh", n.host.Run},
 		{"consensus", n.driver.Run},
 		{"runner", n.runner.Run},

@@ -154,6 +154,9 @@ type Committed struct {
 // ErrNoBlock is wrapped by Store for a block that it does not have.
 var ErrNoBlock = errors.New("block is not in the store")
 
+// ErrDamaged is wrapped by Store for what it has and cannot read as it was written.
+var ErrDamaged = errors.New("what is stored there is damaged")
+
 // Store keeps committed blocks. It is safe for concurrent use; one goroutine writes. driver/chainstore is one.
 type Store interface {
 	// Put appends blocks that follow the head, together or not at all. They are durable after the next Sync.

@@ -20,6 +20,7 @@ type Config struct {
 	Network          Network
 	Mempool          Mempool
 	Store            Store
+	Disk             Disk // for what Dir holds but the lock; nil: the operating system's
 
 	NoFastPath    bool          // send everything by gossip
 	BaseTimeout   time.Duration // of a view that follows a successful one: 250 ms
@@ -69,6 +70,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.RequestWait, 3*time.Second)
 	if c.MaxBlockBytes == 0 {
 		c.MaxBlockBytes = 1 << 20
+	}
+	if c.Disk == nil {
+		c.Disk = osDisk{}
 	}
 	if c.Penalise == nil {
 		c.Penalise = func(sign.PublicKey, string) {}

@@ -103,8 +103,8 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 			return err
 		})
 		// The replica checks votes in one batch at the quorum. Only a vote from its voter's own node may wait for that: a
-		// stranger's forgery must not take the voter's place, nor be relayed.
-		if err == nil && (path == Gossiped || d.term.Load().peerOf[v.Voter] != from) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
+		// stranger's forgery must not take the voter's place, nor be relayed, and nobody may put words in our mouth.
+		if err == nil && (path == Gossiped || d.term.Load().peerOf[v.Voter] != from || v.Voter == d.self) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
 			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
 		}
 		it.msg = heldVote{checked, from}

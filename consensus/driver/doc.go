@@ -15,9 +15,16 @@
 // # Durability
 //
 // The data folder holds LOCK (held by flock while the node runs), VALIDATOR (the key that the folder belongs to) and the
-// segments of the write-ahead log (wal.go). Nothing leaves the node before the promise behind it is durable. If the log
-// cannot be written, Run returns: a node that does not know what it has promised must not speak. Committed blocks go
-// to the Store; a log segment is removed only after the Store has synced all blocks in it.
+// segments of the write-ahead log (wal.go, walrecord.go), all but the lock on a Disk. Nothing leaves the node before the
+// promise behind it is durable. If the log cannot be written, Run returns: a node that does not know what it has promised
+// must not speak. Committed blocks go to the Store; a log segment is removed only after the Store has synced all blocks in
+// it.
+//
+// A torn last record was never acknowledged and is ignored; a log that is damaged otherwise, or gone from a folder that was
+// in use, is refused, and so are blocks that the Store finds damaged. Blocks can be fetched again from peers; what this
+// node has signed cannot, so a log is never begun anew in its place. What no file shows, a second node with the same key
+// or a log from an old backup, shows in what others send: a node that hears its key say what it has not said stops
+// (voice.go).
 //
 // # Paths
 //

@@ -28,6 +28,7 @@ type Driver struct {
 	foreign  foreignLog
 	hinted   atomic.Int64 // when another epoch's message last made this node look for it, Unix nanoseconds
 	count    counters
+	damage   sync.Once     // says that the store is damaged
 	serving  chan struct{} // one token for each request being answered
 
 	lock    *folderLock
@@ -164,7 +165,10 @@ func (d *Driver) loop(ctx context.Context) error {
 			}
 		case <-d.cfg.Mempool.NotEmpty():
 		case b := <-d.synced:
-			err := d.takeBatch(b)
+			err := d.ownVoice(b)
+			if err == nil {
+				err = d.takeBatch(b)
+			}
 			if err == nil {
 				err = d.settle()
 			}
@@ -318,6 +322,9 @@ func (d *Driver) accuse(list []consensus.Evidence) {
 
 // handle steps one verified message.
 func (d *Driver) handle(it item) error {
+	if err := d.ownVoice(it.msg); err != nil {
+		return err
+	}
 	switch m := it.msg.(type) {
 	case consensus.VerifiedProposal:
 		return d.onProposal(m)

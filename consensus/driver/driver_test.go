@@ -178,8 +178,11 @@ func TestCrashAtAnyMomentNeverVotesTwice(t *testing.T) {
 		}
 		close(stop)
 		<-fed
+		// Not with the store that the victim went on to write after that moment: its own log is older, and it would refuse.
+		h.mu.Lock()
+		delete(h.stateful, victim.node)
+		h.mu.Unlock()
 		again := h.newNode(i, victim.crashTo)
-		again.app = victim.app
 		again.start()
 		nodes[i] = again
 		tx := fmt.Sprintf("after-%d", round)

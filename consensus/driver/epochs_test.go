@@ -154,8 +154,10 @@ func TestCrashesDuringAChange(t *testing.T) {
 		if err := victim.end(); err != nil {
 			t.Fatal(err)
 		}
+		h.mu.Lock()
+		delete(h.stateful, victim.node) // the victim went on to write it after that moment
+		h.mu.Unlock()
 		again := h.newNode(i, victim.crashTo)
-		again.app = victim.app
 		again.start()
 		nodes[i] = again
 		eventually(t, "the change on all", func() bool { return inEpoch(nodes, consensus.Epoch(round+1))() && allHave(nodes, tx)() })

@@ -17,7 +17,7 @@ import (
 type folderLock struct{ f *os.File }
 
 // lockFolder takes dir for this process. Two processes with one key would sign two votes in a view; the lock keeps a
-// second one out of the folder, and claim keeps out another key.
+// second one out of the folder.
 func lockFolder(dir string) (*folderLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", dir, err)
@@ -44,64 +44,49 @@ func lockFolder(dir string) (*folderLock, error) {
 	return &folderLock{f}, nil
 }
 
-// identity is the file that names the validator key that has signed from a folder.
-func identity(dir string) string { return filepath.Join(dir, "VALIDATOR") }
+func (l *folderLock) release() { l.f.Close() }
 
-// claimed reports whether some key has signed from the folder.
-func claimed(dir string) (bool, error) {
-	_, err := os.Stat(identity(dir))
-	if errors.Is(err, os.ErrNotExist) {
+// ownerFile names the key that a folder belongs to. It keeps another key from continuing this key's record, and this
+// key from starting over in another's. It is written when the folder's log has been begun and before anything is signed
+// from there, so a folder that has it and no log has lost its log.
+const ownerFile = "VALIDATOR"
+
+// checkOwner reports whether the folder belongs to key already; an error if it is another's.
+func checkOwner(disk Disk, dir string, key sign.PublicKey) (bool, error) {
+	name := filepath.Join(dir, ownerFile)
+	have, err := readFile(disk, name, 256)
+	want := []byte(key.String() + "\n")
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return false, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, fmt.Errorf("data folder %s: %w", dir, err)
+	case bytes.Equal(have, want):
+		return true, nil
+	case bytes.HasPrefix(want, bytes.TrimRight(have, "\x00")):
+		return false, nil // the machine stopped while it was written: then nothing was signed from here
 	}
-	return true, nil
+	return false, fmt.Errorf("data folder %s belongs to validator key %.12s, this node has key %s: give it its own folder, or restore the right key; do not delete the folder, it holds what that key has signed", dir, have, key.Short())
 }
 
-// claim makes the folder that of a validator key, which is about to sign from it. The identity file keeps another key from
-// continuing this key's record, or this key from starting over in another's.
-func (l *folderLock) claim(dir string, key sign.PublicKey) error {
-	name := identity(dir)
-	want := key.String() + "\n"
-	have, err := os.ReadFile(name)
-	switch {
-	case err == nil && bytes.Equal(have, []byte(want)):
-		return nil
-	case err == nil && len(have) > 0:
-		return fmt.Errorf("data folder %s belongs to validator key %.12s, this node has key %s: give it its own folder, or restore the right key; do not delete the folder, it holds what that key has signed", dir, have, key.Short())
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("data folder %s: %w", dir, err)
-	}
-	// Absent, or empty because the machine stopped while it was written: then nothing was signed from here.
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("data folder %s: %w", dir, err)
-	}
-	_, err = f.WriteString(want)
+// claim makes the folder key's.
+func claim(disk Disk, dir string, key sign.PublicKey) error {
+	name := filepath.Join(dir, ownerFile)
+	err := disk.Remove(name) // a torn one
+	var f File
 	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
+		f, err = disk.Create(name)
 	}
 	if err == nil {
-		err = syncFolder(dir)
+		if _, err = f.WriteAt([]byte(key.String()+"\n"), 0); err == nil {
+			err = f.Sync()
+		}
+		if e := f.Close(); err == nil {
+			err = e
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
-}
-
-func (l *folderLock) release() { l.f.Close() }
-
-// syncFolder makes a folder's entries durable.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

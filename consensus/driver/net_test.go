@@ -43,22 +43,17 @@ type hub struct {
 	genesis  *consensus.Genesis
 	noFast   atomic.Bool
 	noGossip atomic.Bool
+	echo     atomic.Bool // everybody hears his own words too, as gossip
 
 	mu       sync.Mutex // guards what follows
 	nodes    map[sign.PublicKey]*testNode
-	votes    map[sign.PublicKey]map[place]consensus.VoteData
+	said     *record
 	sets     map[consensus.Epoch]*consensus.ValidatorSet
 	blocks   map[consensus.Height]consensus.BlockID
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
 	liar     sign.PublicKey          // answers requests with lies
 	stateful map[sign.PublicKey]datastore.Batching
-}
-
-// place is where a validator votes once.
-type place struct {
-	epoch consensus.Epoch
-	view  consensus.View
 }
 
 // testNode is one incarnation of a node; it is its own driver.Network.
@@ -73,7 +68,12 @@ type testNode struct {
 	in     chan packet
 	cancel context.CancelFunc
 	ended  chan error
+	done   chan struct{} // closed before ended receives
 	told   chan struct{} // one place: receives after a commit
+
+	disk    driver.Disk        // nil: the operating system's
+	store   datastore.Batching // nil: the hub's for this node
+	segment int64
 
 	// Crash injection: when countdown reaches zero in a send, the folder is copied to crashTo and nothing leaves any more.
 	countdown atomic.Int64
@@ -93,8 +93,7 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 		g.Validators = append(g.Validators, consensus.Validator{Key: seedKey(i).Public(), Weight: 1, Peer: seedKey(1000 + i).Public()})
 	}
 	return &hub{
-		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, votes: map[sign.PublicKey]map[place]consensus.VoteData{},
-		sets:   map[consensus.Epoch]*consensus.ValidatorSet{},
+		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(), sets: map[consensus.Epoch]*consensus.ValidatorSet{},
 		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
@@ -102,7 +101,7 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 
 // newNode makes node i: the first ones are the validators, others follow.
 func (h *hub) newNode(i int, dir string) *testNode {
-	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), told: make(chan struct{}, 1)}
+	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, segment: 256 << 10, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), done: make(chan struct{}), told: make(chan struct{}, 1)}
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
@@ -120,7 +119,10 @@ func (n *testNode) config() driver.Config {
 	t := n.h.t
 	n.pool = &testPool{waits: map[digest.Digest]bool{}, old: map[digest.Digest]bool{}, wake: make(chan struct{}, 1)}
 	n.h.mu.Lock()
-	ds := n.h.stateful[n.node]
+	ds := n.store
+	if ds == nil {
+		ds = n.h.stateful[n.node]
+	}
 	if ds == nil {
 		ds = dssync.MutexWrap(datastore.NewMapDatastore())
 		n.h.stateful[n.node] = ds
@@ -136,7 +138,7 @@ func (n *testNode) config() driver.Config {
 	}
 	return driver.Config{
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
-		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: 256 << 10,
+		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: n.segment, Disk: n.disk,
 		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
 			n.h.committed(b, f)
 			select {
@@ -167,6 +169,10 @@ func (n *testNode) start() {
 	if err != nil {
 		n.h.t.Fatal(err)
 	}
+	n.run(d)
+}
+
+func (n *testNode) run(d *driver.Driver) {
 	n.d = d
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -188,6 +194,7 @@ func (n *testNode) start() {
 	})
 	go func() {
 		err := d.Run(ctx)
+		close(n.done)
 		cancel()
 		wg.Wait()
 		n.ended <- err
@@ -266,26 +273,17 @@ func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
 		close(n.crashed)
 		return false
 	}
-	if kind != driver.KindVote {
-		return true
-	}
-	v, err := consensus.DecodeVote(msg)
-	if err != nil {
-		n.h.t.Error(err)
-		return false
+	if n.h.echo.Load() {
+		select {
+		case n.in <- packet{seedKey(1077).Public(), driver.Gossiped, kind, msg}:
+		default:
+		}
 	}
 	n.h.mu.Lock()
 	defer n.h.mu.Unlock()
-	m := n.h.votes[v.Voter]
-	if m == nil {
-		m = map[place]consensus.VoteData{}
-		n.h.votes[v.Voter] = m
+	if fault := n.h.said.take(kind, msg); fault != "" {
+		n.h.t.Error(fault)
 	}
-	at := place{v.Data.Epoch, v.Data.View}
-	if w, ok := m[at]; ok && w != v.Data {
-		n.h.t.Errorf("%s voted twice in view %d of epoch %d", v.Voter.Short(), at.view, at.epoch)
-	}
-	m[at] = v.Data
 	return true
 }
 

@@ -12,6 +12,14 @@ import (
 
 // recover brings store, application, log and replica to where the node was.
 func (d *Driver) recover() error {
+	err := d.reopen()
+	if errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("%w; move the database with the blocks away, but not the log in %s, and start again: the node fetches the chain from its peers", err, d.cfg.Dir)
+	}
+	return err
+}
+
+func (d *Driver) reopen() error {
 	head, history, err := d.openChain()
 	if err != nil {
 		return err
@@ -52,6 +60,9 @@ func (d *Driver) recover() error {
 	}
 	if err := d.newReplica(safety, rec); err != nil {
 		return fmt.Errorf("recover from %s: %w", d.cfg.Dir, err)
+	}
+	if err := d.ownPast(head); err != nil {
+		return err
 	}
 	d.pace = pace{base: d.cfg.BaseTimeout, most: d.cfg.MaxTimeout, idle: d.idle(), poll: d.cfg.WorkPoll}
 	return nil
@@ -97,7 +108,7 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 	for h := at + 1; h <= head.Header.Height; h++ {
 		x, err := d.cfg.Store.Block(h)
 		if err != nil {
-			return fmt.Errorf("replay block %d: %w", h, err)
+			return fmt.Errorf("chain store: replay block %d: %w", h, err)
 		}
 		b, id := x.Block, x.Block.ID()
 		out, err := app.Execute(blockContext(&b.Header), b.Txs)
@@ -120,22 +131,26 @@ func (d *Driver) readLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	if d.self.IsZero() {
 		return nil, nil, nil
 	}
-	used, err := claimed(d.cfg.Dir)
-	if err != nil || !used {
+	begun, err := checkOwner(d.cfg.Disk, d.cfg.Dir, d.self)
+	if err != nil {
+		return nil, nil, err
+	}
+	segments, err := d.cfg.Disk.List(d.cfg.Dir, walPattern)
+	if err != nil || !begun && len(segments) == 0 {
 		return nil, nil, err
 	}
 	return d.openLog()
 }
 
-// openLog makes the folder this key's and opens the log: its last safety data, nil for none, and all its blocks.
+// openLog opens the log and makes the folder this key's: its last safety data, nil for none, and all its blocks.
 func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
-	err := d.lock.claim(d.cfg.Dir, d.self)
+	begun, err := checkOwner(d.cfg.Disk, d.cfg.Dir, d.self)
 	if err != nil {
 		return nil, nil, err
 	}
 	var safety *consensus.SafetyData
 	var blocks []*consensus.Block
-	d.wal, err = openWAL(d.cfg.Dir, d.cfg.SegmentBytes, func(payload []byte) (consensus.Height, error) {
+	d.wal, err = openWAL(d.cfg.Disk, d.cfg.Dir, d.cfg.SegmentBytes, begun, func(payload []byte) (consensus.Height, error) {
 		var e entry
 		if err := canon.Unmarshal(payload, &e); err != nil {
 			return 0, err
@@ -163,6 +178,16 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("write-ahead log: %w", err)
+	}
+	if safety != nil && len(safety.LastVote) == 1 {
+		if voter := safety.LastVote[0].Voter; voter != d.self {
+			return nil, nil, fmt.Errorf("the log in %s is of validator key %s, this node has key %s: give it its own folder, or restore the right key", d.cfg.Dir, voter.Short(), d.self.Short())
+		}
+	}
+	if !begun {
+		if err := claim(d.cfg.Disk, d.cfg.Dir, d.self); err != nil {
+			return nil, nil, err
+		}
 	}
 	return safety, blocks, nil
 }

@@ -70,6 +70,11 @@ func (d *Driver) Serve(ctx context.Context, from sign.PublicKey, kind Kind, req 
 	default:
 		err = fmt.Errorf("unknown request %q", kind)
 	}
+	if errors.Is(err, ErrDamaged) {
+		d.damage.Do(func() {
+			d.cfg.Log.Error("a stored block is damaged; move the database with the blocks away, but not the log, and start again: the node fetches the chain from its peers", "log", d.cfg.Dir, "reason", err)
+		})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -128,38 +128,43 @@ func (s *syncer) lie(err error) error {
 	return &lieError{err}
 }
 
-// run works off needs, and asks for what is new when nothing has come for a while: after a start, and on a node that
-// gossip does not reach.
+// run works off needs, and asks for what is new after a start, until somebody answers and whatever the log has brought back
+// by then, and when nothing has come for a while: on a node that gossip does not reach.
 func (s *syncer) run(ctx context.Context) {
 	quiet := max(2*s.d.idle(), time.Second)
 	timer := time.NewTimer(50 * time.Millisecond)
 	defer timer.Stop()
-	last := s.d.tree.height()
+	last, alone, pause := s.d.tree.height(), true, 100*time.Millisecond
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case n := <-s.d.needs:
-			s.satisfy(ctx, n)
+			alone = !s.satisfy(ctx, n) && alone
 		case <-timer.C:
-			if h := s.d.tree.height(); h == last {
-				s.satisfy(ctx, need{})
+			if h := s.d.tree.height(); h == last || alone {
+				alone = !s.satisfy(ctx, need{}) && alone
 			}
 		}
 		last = s.d.tree.height()
 		timer.Reset(quiet)
+		if alone { // nobody is there yet
+			pause = min(2*pause, quiet)
+			timer.Reset(pause)
+		}
 	}
 }
 
-// satisfy asks one node after another until the need is met.
-func (s *syncer) satisfy(ctx context.Context, n need) {
+// satisfy asks one node after another until the need is met. It reports whether anybody answered.
+func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 	peers := s.d.cfg.Network.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for i, p := range peers {
 		if ctx.Err() != nil || i == 8 {
-			return
+			return answered
 		}
 		met, err := s.ask(ctx, p, n)
+		answered = answered || err == nil
 		var lie *lieError
 		switch {
 		case errors.As(err, &lie):
@@ -168,7 +173,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) {
 		case err != nil:
 			s.d.cfg.Log.Debug("catch-up", "node", p.Short(), "reason", err)
 		case met:
-			return
+			return true
 		}
 	}
 	if !n.id.IsZero() && s.d.tree.get(n.id) == nil && len(peers) > 0 {
@@ -182,6 +187,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) {
 			}
 		}
 	}
+	return answered
 }
 
 // lieError is an answer that is provably not what was asked for.

@@ -2,40 +2,23 @@ package driver
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
-	"os"
 	"path/filepath"
-	"sort"
 	"syscall"
 
 	"github.com/metanode/metanode/consensus"
 )
 
-// The write-ahead log is a folder of segments, wal-%016x.seg, each written from its beginning to its end:
-//
-//	segment: magic "bpiwal1\n" | salt 8 | sequence of the first record 8 | CRC-32C of these 4 | zero to 32
-//	record:  length 4 | CRC-32C 4 | sequence 8 | payload, padded to 8
-//
-// All numbers are big-endian. A record's checksum covers the segment's salt, the sequence and the payload; the salt is
-// random, so that bytes that somebody sent us for storing can never be taken for a record. Sequences count up by one
-// through all segments. A segment is filled with zeroes when it is made, so that appending overwrites allocated blocks
-// and one fdatasync makes a record durable. No file is ever renamed.
 const (
-	walMagic       = "bpiwal1\n"
-	walHeaderSize  = 32
-	walRecordHead  = 16
 	walSegmentSize = 16 << 20
-	walMaxRecord   = 12 << 20 // a block of the greatest size, its safety data and certificates
+	walPattern     = "wal-*.seg" // of the names of segments
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // errDamaged says that the log has lost something that was durable. A validator must not sign with such a log.
 var errDamaged = errors.New("write-ahead log is damaged")
+
+const walNextStep = "keep the folder, start this node without its validator key, so that it follows the chain, and have the key replaced: nobody knows what it has signed"
 
 // walSegment is one file of the log.
 type walSegment struct {
@@ -45,12 +28,13 @@ type walSegment struct {
 
 // wal is the open log. One goroutine owns it.
 type wal struct {
+	disk    Disk
 	dir     string
 	size    int64
 	seq     uint64 // of the next record
 	old     []walSegment
 	current walSegment
-	f       *os.File
+	f       File
 	salt    [8]byte
 	at      int64
 	broken  error // the first failed write: nothing is durable after it, so nothing may be appended
@@ -61,130 +45,143 @@ type wal struct {
 
 // prepared is a zero-filled file, not yet part of the log: its header is written when it becomes current.
 type prepared struct {
-	f    *os.File
+	f    File
 	path string
 	err  error
 }
 
 // openWAL reads the log in dir, hands every durable record's payload to replay in order (replay returns the height of
 // the block in it, or 0), and starts a new segment. The payload is only valid during the call. segmentSize 0 means 16
-// MiB. A torn last record, which was never acknowledged, is ignored; anything else amiss is errDamaged.
-func openWAL(dir string, segmentSize int64, replay func(payload []byte) (consensus.Height, error)) (*wal, error) {
+// MiB. begun says that there was a log before. A torn last record, which was never acknowledged, is ignored; anything
+// else amiss is errDamaged.
+func openWAL(disk Disk, dir string, segmentSize int64, begun bool, replay func(payload []byte) (consensus.Height, error)) (*wal, error) {
 	if segmentSize == 0 {
 		segmentSize = walSegmentSize
 	}
-	w := &wal{dir: dir, size: segmentSize, seq: 1}
-	names, err := filepath.Glob(filepath.Join(dir, "wal-*.seg"))
+	w := &wal{disk: disk, dir: dir, size: segmentSize, seq: 1}
+	unused, err := w.read(begun, replay)
 	if err != nil {
 		return nil, err
 	}
-	sort.Strings(names)
-	started := false
-	for i, name := range names {
-		var index uint64
-		if _, err := fmt.Sscanf(filepath.Base(name), "wal-%016x.seg", &index); err != nil {
-			return nil, fmt.Errorf("data folder %s: %q is not a segment of the log; move it away", dir, filepath.Base(name))
-		}
-		w.index = index + 1
-		first, height, n, err := w.readSegment(name, i == len(names)-1, started, replay)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
-		}
-		if first == 0 || n == 0 { // prepared and never used, or torn before its first record
-			if err := os.Remove(name); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		started = true
-		w.old = append(w.old, walSegment{name, height})
+	if err := w.settle(); err != nil {
+		return nil, err
 	}
 	if err := w.rotate(); err != nil {
 		w.close()
 		return nil, err
 	}
+	// Only now: a log that was begun never goes without a segment.
+	for _, name := range unused {
+		if err := disk.Remove(name); err != nil {
+			w.close()
+			return nil, w.explain(err)
+		}
+	}
 	return w, nil
 }
 
-// readSegment replays one file. It returns the sequence of its first record (0 if the header was never completed), its
-// highest block and the number of its records, and leaves w.seq at the next sequence.
-func (w *wal) readSegment(name string, last, started bool, replay func([]byte) (consensus.Height, error)) (first uint64, top consensus.Height, n int, err error) {
-	raw, err := readBounded(name)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	if len(raw) < walHeaderSize || string(raw[:8]) != walMagic || crc32.Checksum(raw[:24], castagnoli) != binary.BigEndian.Uint32(raw[24:]) {
-		// The header is durable before the first record is acknowledged, so a file without one holds nothing, and only
-		// the newest two (current and prepared) can be like that.
-		return 0, 0, 0, nil
-	}
-	salt := raw[8:16]
-	first = binary.BigEndian.Uint64(raw[16:])
-	if started && first != w.seq {
-		return 0, 0, 0, fmt.Errorf("%w: record %d is missing, the segment begins with %d", errDamaged, w.seq, first)
-	}
-	w.seq = first
-	at := walHeaderSize
-	for {
-		payload, size, ok := readRecord(raw[at:], salt, w.seq)
-		if !ok {
-			break
-		}
-		h, err := replay(payload)
-		if err != nil {
-			return 0, 0, 0, fmt.Errorf("record %d: %w", w.seq, err)
-		}
-		top = max(top, h)
-		w.seq++
-		n++
-		at += size
-	}
-	// Only the last record can be torn. A sound record behind an unsound one means that the disk lost what it had
-	// confirmed: going on would forget votes.
-	for o := at; o+walRecordHead <= len(raw); o += 8 {
-		if seq := binary.BigEndian.Uint64(raw[o+8:]); seq > w.seq && seq < w.seq+1<<32 {
-			if _, _, ok := readRecord(raw[o:], salt, seq); ok {
-				return 0, 0, 0, fmt.Errorf("%w: record %d does not read, record %d after it does; restore the folder from the machine it was on, or ask for this validator's key to be replaced", errDamaged, w.seq, seq)
-			}
-		}
-	}
-	return first, top, n, nil
-}
-
-func readBounded(name string) ([]byte, error) {
-	f, err := os.Open(name)
+// read replays all segments, and gives those that hold nothing.
+func (w *wal) read(begun bool, replay func([]byte) (consensus.Height, error)) (unused []string, err error) {
+	names, err := w.disk.List(w.dir, walPattern)
 	if err != nil {
 		return nil, err
 	}
+	headers := 0
+	for _, name := range names {
+		var index uint64
+		if _, err := fmt.Sscanf(filepath.Base(name), "wal-%016x.seg", &index); err != nil {
+			return nil, fmt.Errorf("data folder %s: %q is not a segment of the log; move it away", w.dir, filepath.Base(name))
+		}
+		w.index = index + 1
+		seg, err := w.readSegment(name, replay)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		if seg.header {
+			headers++
+		}
+		if seg.records == 0 { // prepared and never used, or torn before its first record
+			unused = append(unused, name)
+			continue
+		}
+		w.old = append(w.old, walSegment{name, seg.top})
+	}
+	switch {
+	case begun && headers == 0:
+		return nil, fmt.Errorf("%w: data folder %s has been used, and its segments are gone; put them back, or %s", errDamaged, w.dir, walNextStep)
+	case len(w.old) == 0 && w.seq > 1:
+		return nil, fmt.Errorf("%w: the records before %d are gone; put the segments of data folder %s back, or %s", errDamaged, w.seq, w.dir, walNextStep)
+	}
+	return unused, nil
+}
+
+// settle makes durable what was read. The process may have ended between writing the last record and syncing it: the
+// system has it still, the disk perhaps not, and this node is about to go by it.
+func (w *wal) settle() error {
+	if len(w.old) == 0 {
+		return nil
+	}
+	f, err := w.disk.Open(w.old[len(w.old)-1].path)
+	if err != nil {
+		return w.explain(err)
+	}
 	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return w.explain(err)
+	}
+	return nil
+}
+
+// segmentRead is what was found in a file of the log.
+type segmentRead struct {
+	header  bool // it was ever current
+	records int
+	top     consensus.Height
+}
+
+// readSegment replays one file, and leaves w.seq at the next sequence.
+func (w *wal) readSegment(name string, replay func([]byte) (consensus.Height, error)) (seg segmentRead, err error) {
 	const limit = 64 << 20
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && len(raw) > limit {
-		err = fmt.Errorf("%w: a segment of more than %d bytes", errDamaged, limit)
+	raw, err := readFile(w.disk, name, limit+1)
+	if err != nil {
+		return seg, err
 	}
-	return raw, err
+	if len(raw) > limit {
+		return seg, fmt.Errorf("%w: a segment of more than %d bytes", errDamaged, limit)
+	}
+	h, ok := decodeSegmentHeader(raw)
+	if !ok {
+		// The file is whole before the header is written, and the header is durable before the first record is written:
+		// a file without one is a shorter run of zeroes, or has what was written of the header and nothing else.
+		if rest := raw[min(len(raw), walHeaderSize):]; !allZero(rest) || len(raw) < walHeaderSize && !allZero(raw) {
+			return seg, fmt.Errorf("%w: its header does not read, and it was in use; %s", errDamaged, walNextStep)
+		}
+		return seg, nil
+	}
+	if len(raw) < int(h.size) {
+		return seg, fmt.Errorf("%w: it was made with %d bytes and has %d; put the whole file back, or %s", errDamaged, h.size, len(raw), walNextStep)
+	}
+	if len(w.old) > 0 && h.first != w.seq {
+		return seg, fmt.Errorf("%w: record %d is missing, the segment begins with %d; put the segment before it back, or %s", errDamaged, w.seq, h.first, walNextStep)
+	}
+	seg.header, w.seq = true, h.first
+	at := walHeaderSize
+	for {
+		payload, size, ok := readRecord(raw[at:], h.salt, w.seq)
+		if !ok {
+			break
+		}
+		top, err := replay(payload)
+		if err != nil {
+			return seg, fmt.Errorf("record %d: %w", w.seq, err)
+		}
+		seg.top = max(seg.top, top)
+		w.seq++
+		seg.records++
+		at += size
+	}
+	return seg, checkTail(raw, at, h.salt, w.seq)
 }
-
-// readRecord reads the record with sequence seq at the beginning of b. size is its padded length.
-func readRecord(b, salt []byte, seq uint64) (payload []byte, size int, ok bool) {
-	if len(b) < walRecordHead {
-		return nil, 0, false
-	}
-	n := int(binary.BigEndian.Uint32(b))
-	if n == 0 || n > walMaxRecord || n > len(b)-walRecordHead || binary.BigEndian.Uint64(b[8:]) != seq {
-		return nil, 0, false
-	}
-	if recordSum(salt, b[8:walRecordHead+n]) != binary.BigEndian.Uint32(b[4:]) {
-		return nil, 0, false
-	}
-	return b[walRecordHead : walRecordHead+n], min(padded(n), len(b)), true
-}
-
-func recordSum(salt, body []byte) uint32 {
-	return crc32.Update(crc32.Checksum(salt, castagnoli), castagnoli, body)
-}
-
-func padded(n int) int { return walRecordHead + (n+7)&^7 }
 
 // append makes payload durable with one write and one fdatasync. height is that of the block in it, 0 without one.
 // After an error the log takes nothing more: what the disk holds then is not known until the next start.
@@ -195,21 +192,17 @@ func (w *wal) append(payload []byte, height consensus.Height) error {
 	if len(payload) == 0 || len(payload) > walMaxRecord {
 		return fmt.Errorf("write-ahead log: record of %d bytes: want 1 to %d", len(payload), walMaxRecord)
 	}
-	size := padded(len(payload))
+	size := padded(len(payload)) + walRecordEnd
 	if w.at+int64(size) > w.size && w.at > walHeaderSize {
 		if err := w.rotate(); err != nil {
 			w.broken = err
 			return err
 		}
 	}
-	w.buf = append(w.buf[:0], make([]byte, size)...)
-	binary.BigEndian.PutUint32(w.buf, uint32(len(payload)))
-	binary.BigEndian.PutUint64(w.buf[8:], w.seq)
-	copy(w.buf[walRecordHead:], payload)
-	binary.BigEndian.PutUint32(w.buf[4:], recordSum(w.salt[:], w.buf[8:walRecordHead+len(payload)]))
+	w.buf = encodeRecord(w.buf, w.salt, w.seq, payload, w.at)
 	_, err := w.f.WriteAt(w.buf, w.at)
 	if err == nil {
-		err = dataSync(w.f)
+		err = w.f.Sync()
 	}
 	if err != nil {
 		w.broken = w.explain(err)
@@ -231,18 +224,13 @@ func (w *wal) rotate() error {
 	if p.err != nil {
 		return w.explain(p.err)
 	}
-	head := make([]byte, walHeaderSize)
-	copy(head, walMagic)
 	if _, err := rand.Read(w.salt[:]); err != nil {
 		p.f.Close()
 		return fmt.Errorf("write-ahead log: %w", err)
 	}
-	copy(head[8:], w.salt[:])
-	binary.BigEndian.PutUint64(head[16:], w.seq)
-	binary.BigEndian.PutUint32(head[24:], crc32.Checksum(head[:24], castagnoli))
-	_, err := p.f.WriteAt(head, 0)
+	_, err := p.f.WriteAt((&segmentHeader{salt: w.salt, first: w.seq, size: uint32(w.size)}).encode(), 0)
 	if err == nil {
-		err = dataSync(p.f)
+		err = p.f.Sync()
 	}
 	if err != nil {
 		p.f.Close()
@@ -262,30 +250,27 @@ func (w *wal) prepare() {
 	path := filepath.Join(w.dir, fmt.Sprintf("wal-%016x.seg", w.index))
 	w.index++
 	w.next = make(chan prepared, 1)
-	go func(out chan<- prepared, dir string, size int64) {
-		f, err := newSegment(dir, path, size)
+	go func(out chan<- prepared, disk Disk, size int64) {
+		f, err := newSegment(disk, path, size)
 		out <- prepared{f, path, err}
-	}(w.next, w.dir, w.size)
+	}(w.next, w.disk, w.size)
 }
 
-func newSegment(dir, path string, size int64) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func newSegment(disk Disk, path string, size int64) (File, error) {
+	f, err := disk.Create(path)
 	if err != nil {
 		return nil, err
 	}
-	zero := make([]byte, 256<<10)
+	zero := make([]byte, min(256<<10, size))
 	for at := int64(0); at < size && err == nil; at += int64(len(zero)) {
 		_, err = f.WriteAt(zero[:min(int64(len(zero)), size-at)], at)
 	}
 	if err == nil {
 		err = f.Sync()
 	}
-	if err == nil {
-		err = syncFolder(dir)
-	}
 	if err != nil {
 		f.Close()
-		os.Remove(path)
+		_ = disk.Remove(path)
 		return nil, err
 	}
 	return f, nil
@@ -298,8 +283,8 @@ func (w *wal) release(height consensus.Height) error {
 		return nil // nothing here yet: the last safety data stand in an older segment
 	}
 	for len(w.old) > 0 && w.old[0].height <= height {
-		if err := os.Remove(w.old[0].path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("write-ahead log: %w", err)
+		if err := w.disk.Remove(w.old[0].path); err != nil {
+			return w.explain(err)
 		}
 		w.old = w.old[1:]
 	}
@@ -311,7 +296,7 @@ func (w *wal) close() {
 	if w.next != nil {
 		if p := <-w.next; p.f != nil {
 			p.f.Close()
-			os.Remove(p.path)
+			_ = w.disk.Remove(p.path)
 		}
 		w.next = nil
 	}

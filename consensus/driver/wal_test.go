@@ -19,7 +19,7 @@ import (
 func openTestWAL(t *testing.T, dir string) (*wal, []string, error) {
 	t.Helper()
 	var found []string
-	w, err := openWAL(dir, 4096, func(p []byte) (consensus.Height, error) {
+	w, err := openWAL(osDisk{}, dir, 4096, false, func(p []byte) (consensus.Height, error) {
 		found = append(found, string(p))
 		return heightOf(p), nil
 	})
@@ -231,49 +231,42 @@ func TestFolderHasOneOwner(t *testing.T) {
 		return k.Public()
 	}
 	a, b := key(), key()
-	// take is the folder's lock with the key's claim, or without one for a follower.
-	take := func(k sign.PublicKey) (*folderLock, error) {
-		l, err := lockFolder(dir)
-		if err != nil || k.IsZero() {
-			return l, err
-		}
-		if err := l.claim(dir, k); err != nil {
-			l.release()
-			return nil, err
-		}
-		return l, nil
-	}
-	if used, err := claimed(dir); used || err != nil {
-		t.Fatalf("a fresh folder is claimed: %t, %v", used, err)
-	}
-	l, err := take(a)
+	l, err := lockFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used, err := claimed(dir); !used || err != nil {
-		t.Fatalf("the folder is not claimed: %v", err)
-	}
-	if _, err := take(a); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
+	if _, err := lockFolder(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
 		t.Fatalf("second node: %v", err)
 	}
 	l.release()
-	if _, err := take(b); err == nil || !strings.Contains(err.Error(), a.Short()) {
-		t.Fatalf("other key: %v", err)
-	}
-	l, err = take(a)
-	if err != nil {
+	if l, err = lockFolder(dir); err != nil {
 		t.Fatal(err)
 	}
 	l.release()
-	if l, err = take(sign.PublicKey{}); err != nil {
-		t.Fatalf("follower: %v", err)
+	for _, torn := range []string{"", a.String()[:7], a.String()[:7] + "\x00\x00\x00"} {
+		if torn != "" {
+			if err := os.WriteFile(filepath.Join(dir, ownerFile), []byte(torn), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ours, err := checkOwner(osDisk{}, dir, a); ours || err != nil {
+			t.Fatalf("folder with %q: ours: %t, %v", torn, ours, err)
+		}
+		if err := claim(osDisk{}, dir, a); err != nil {
+			t.Fatal(err)
+		}
+		if ours, err := checkOwner(osDisk{}, dir, a); !ours || err != nil {
+			t.Fatalf("claimed: ours: %t, %v", ours, err)
+		}
 	}
-	l.release()
+	if _, err := checkOwner(osDisk{}, dir, b); err == nil || !strings.Contains(err.Error(), a.Short()) {
+		t.Fatalf("other key: %v", err)
+	}
 }
 
 func FuzzReadRecord(f *testing.F) {
 	dir := f.TempDir()
-	w, err := openWAL(dir, 4096, func([]byte) (consensus.Height, error) { return 0, nil })
+	w, err := openWAL(osDisk{}, dir, 4096, false, func([]byte) (consensus.Height, error) { return 0, nil })
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -285,9 +278,9 @@ func FuzzReadRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(raw[walHeaderSize:64], raw[8:16], uint64(1))
+	f.Add(raw[walHeaderSize:96], raw[8:16], uint64(1))
 	f.Fuzz(func(t *testing.T, b, salt []byte, seq uint64) {
-		p, size, ok := readRecord(b, salt, seq)
+		p, size, ok := readRecord(b, [8]byte(append(salt, make([]byte, 8)...)), seq)
 		if ok && (len(p) == 0 || size > len(b) || size < len(p)) {
 			t.Fatalf("payload %d, size %d of %d", len(p), size, len(b))
 		}

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"slices"
 	"sync"
 
 	"github.com/ipfs/go-datastore"
@@ -18,7 +20,8 @@ import (
 )
 
 // Store implements driver.Store. A run of blocks is put in one batch, so after a crash the datastore holds all of it or
-// nothing, given that its batches are atomic (Pebble's are; the in-memory map's are not, and need not be).
+// nothing, given that its batches are atomic (Pebble's are; the in-memory map's are not, and need not be). Every entry ends
+// in a checksum of its key and value: one that was spoiled, or stands in another's place, is refused.
 type Store struct {
 	ds datastore.Batching
 
@@ -58,8 +61,8 @@ func idKey(id consensus.BlockID) datastore.Key { return datastore.NewKey("/chain
 // Open reads the head. The datastore stays the caller's to close, after the store's last use.
 func Open(ds datastore.Batching) (*Store, error) {
 	s := &Store{ds: ds}
-	raw, err := ds.Get(context.Background(), headKey)
-	if errors.Is(err, datastore.ErrNotFound) {
+	raw, err := s.get(headKey, "the head")
+	if errors.Is(err, driver.ErrNoBlock) {
 		return s, nil
 	}
 	if err != nil {
@@ -73,6 +76,9 @@ func Open(ds datastore.Batching) (*Store, error) {
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
 	if s.head, err = s.Block(h.Height); err != nil {
+		if errors.Is(err, driver.ErrNoBlock) {
+			err = fmt.Errorf("%w: %w", driver.ErrDamaged, err)
+		}
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
 	return s, nil
@@ -97,20 +103,21 @@ func (s *Store) Put(list []driver.Committed) error {
 	if err != nil {
 		return fmt.Errorf("begin a batch: %w", err)
 	}
+	put := func(k datastore.Key, v []byte) error { return b.Put(ctx, k, seal(k, v)) }
 	for _, x := range list {
 		h, id := &x.Block.Header, x.Block.ID()
 		if h.Height != next || h.Parent != parent {
 			return fmt.Errorf("block %d (%s) does not follow the head: want height %d on %s", h.Height, id.Short(), next, parent.Short())
 		}
-		if err := b.Put(ctx, heightKey(h.Height), canon.Must(&record{Block: x.Block.Encode(), Finality: x.Finality.Encode()})); err != nil {
+		if err := put(heightKey(h.Height), canon.Must(&record{Block: x.Block.Encode(), Finality: x.Finality.Encode()})); err != nil {
 			return fmt.Errorf("put block %d: %w", h.Height, err)
 		}
-		if err := b.Put(ctx, idKey(id), binary.BigEndian.AppendUint64(nil, uint64(h.Height))); err != nil {
+		if err := put(idKey(id), binary.BigEndian.AppendUint64(nil, uint64(h.Height))); err != nil {
 			return fmt.Errorf("put block %d: %w", h.Height, err)
 		}
 		if h.Closes() {
 			o := &consensus.Handover{Finality: *x.Finality, Next: x.Next}
-			if err := b.Put(ctx, epochKey(h.Epoch+1), o.Encode()); err != nil {
+			if err := put(epochKey(h.Epoch+1), o.Encode()); err != nil {
 				return fmt.Errorf("put the handover of block %d: %w", h.Height, err)
 			}
 		}
@@ -118,7 +125,7 @@ func (s *Store) Put(list []driver.Committed) error {
 		next, parent = next+1, id
 	}
 	last := list[len(list)-1]
-	if err := b.Put(ctx, headKey, canon.Must(&headRecord{Height: last.Block.Header.Height, History: history.Encode()})); err != nil {
+	if err := put(headKey, canon.Must(&headRecord{Height: last.Block.Header.Height, History: history.Encode()})); err != nil {
 		return fmt.Errorf("put the head: %w", err)
 	}
 	if err := b.Commit(ctx); err != nil {
@@ -200,5 +207,29 @@ func (s *Store) get(k datastore.Key, what string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return raw, nil
+	v, ok := unseal(k, raw)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", what, driver.ErrDamaged)
+	}
+	return v, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seal puts the checksum of an entry behind its value.
+func seal(k datastore.Key, v []byte) []byte {
+	return binary.BigEndian.AppendUint32(slices.Clip(v), sum(k, v))
+}
+
+// unseal takes the checksum off again, if it is right.
+func unseal(k datastore.Key, raw []byte) ([]byte, bool) {
+	n := len(raw) - 4
+	if n < 0 || binary.BigEndian.Uint32(raw[n:]) != sum(k, raw[:n]) {
+		return nil, false
+	}
+	return raw[:n], true
+}
+
+func sum(k datastore.Key, v []byte) uint32 {
+	return crc32.Update(crc32.Checksum(k.Bytes(), castagnoli), castagnoli, v)
 }
