@@ -52,7 +52,7 @@ func (c *commander) sign(key sign.PrivateKey, kind enc.Kind, payload []byte, lif
 // checkTx is the mempool's check: form, signature, chain and expiry; node keys that genesis admits have their own lane.
 func checkTx(chain digest.Digest, l *ledger) func(tx []byte) (mempool.Info, error) {
 	return func(tx []byte) (mempool.Info, error) {
-		cmd, err := enc.DecodeCommand(tx)
+		cmd, err := l.checked.command(tx)
 		if err != nil {
 			return mempool.Info{}, err
 		}

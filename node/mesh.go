@@ -12,10 +12,12 @@ import (
 )
 
 // mesh carries the consensus driver's messages over BPCI: a gossip topic a kind, links between validators as the fast
-// path, and a request protocol a kind. It implements driver.Network.
+// path, and a request protocol a kind. Batches have links of their own, so that no vote waits behind their bytes or the
+// check of their signatures. It implements driver.Network.
 type mesh struct {
 	host   *p2p.Host
 	links  *p2p.Links
+	bulk   *p2p.Links // for batches
 	topics map[driver.Kind]*p2p.Topic
 	vals   []sign.PublicKey // node keys of the validators
 }
@@ -23,7 +25,7 @@ type mesh struct {
 // kindCode is the first byte of a link's message, so that one link carries every kind in order.
 var kindCode = map[driver.Kind]byte{
 	driver.KindTx: 1, driver.KindProposal: 2, driver.KindVote: 3, driver.KindTimeout: 4, driver.KindCertificates: 5,
-	driver.KindCommitted: 6,
+	driver.KindCommitted: 6, driver.KindOutline: 7,
 }
 
 // penaltyPoints is what one message that no honest node sends costs its sender; see p2p.Host.Penalise.
@@ -58,6 +60,9 @@ func (m *mesh) start(d *driver.Driver) error {
 		}
 		d.Deliver(from, driver.Direct, kind, msg[1:])
 	})
+	m.bulk = m.host.Links("bpi-batch/1", p2p.LinkConfig{Allow: isValidator, MaxBytes: driver.KindBatch.MaxBytes()}, func(from sign.PublicKey, msg []byte) {
+		d.Deliver(from, driver.Direct, driver.KindBatch, msg)
+	})
 	for _, kind := range driver.MessageKinds() {
 		topic, err := m.host.Join(string(kind), func(from sign.PublicKey, data []byte) p2p.Verdict {
 			switch d.Deliver(from, driver.Gossiped, kind, data) {
@@ -85,6 +90,7 @@ func (m *mesh) start(d *driver.Driver) error {
 	}
 	if isValidator(m.host.Self()) {
 		m.links.Keep(m.vals)
+		m.bulk.Keep(m.vals)
 	}
 	return nil
 }
@@ -100,6 +106,9 @@ func (m *mesh) Gossip(kind driver.Kind, msg []byte) error {
 func (m *mesh) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
 	if m.links == nil {
 		return false
+	}
+	if kind == driver.KindBatch {
+		return m.bulk.Send(to, msg)
 	}
 	framed := make([]byte, 1+len(msg))
 	framed[0] = kindCode[kind]

@@ -21,13 +21,8 @@ import (
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/driver/chainstore"
-	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
-
-func (badTx) Error() string { return "bad transaction" }
-
-func (badTx) Invalid() bool { return true }
 
 // packet is a message on its way.
 type packet struct {
@@ -43,6 +38,8 @@ type hub struct {
 	genesis  *consensus.Genesis
 	noFast   atomic.Bool
 	noGossip atomic.Bool
+	hostile  atomic.Bool // refusals are no failure of the test
+	faults   *faults     // nil: none
 
 	mu       sync.Mutex // guards what follows
 	nodes    map[sign.PublicKey]*testNode
@@ -64,6 +61,7 @@ type testNode struct {
 	pool   *testPool
 	d      *driver.Driver
 	in     chan packet
+	bulk   chan packet // batches, whose checks take time
 	cancel context.CancelFunc
 	ended  chan error
 	told   chan struct{} // one place: receives after a commit
@@ -94,7 +92,7 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 
 // newNode makes node i: the first ones are the validators, others follow.
 func (h *hub) newNode(i int, dir string) *testNode {
-	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), told: make(chan struct{}, 1)}
+	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, app: newApp(), in: make(chan packet, 8192), bulk: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), told: make(chan struct{}, 1)}
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
@@ -103,7 +101,7 @@ func (h *hub) newNode(i int, dir string) *testNode {
 
 func (n *testNode) config() driver.Config {
 	t := n.h.t
-	n.pool = &testPool{waits: map[digest.Digest]bool{}, old: map[digest.Digest]bool{}, wake: make(chan struct{}, 1)}
+	n.pool = newTestPool()
 	n.h.mu.Lock()
 	ds := n.h.stateful[n.node]
 	if ds == nil {
@@ -159,18 +157,20 @@ func (n *testNode) start() {
 	n.h.nodes[n.node] = n
 	n.h.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case p := <-n.in:
-				if v := d.Deliver(p.from, p.path, p.kind, p.msg); v == driver.Reject {
-					n.h.t.Errorf("%s refused %s from %s", n.node.Short(), p.kind, p.from.Short())
+	for _, queue := range []chan packet{n.in, n.bulk} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case p := <-queue:
+					if v := d.Deliver(p.from, p.path, p.kind, p.msg); v == driver.Reject && !n.h.hostile.Load() {
+						n.h.t.Errorf("%s refused %s from %s", n.node.Short(), p.kind, p.from.Short())
+					}
 				}
 			}
-		}
-	})
+		})
+	}
 	go func() {
 		err := d.Run(ctx)
 		cancel()
@@ -286,12 +286,27 @@ func (n *testNode) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
 	if other == nil {
 		return false
 	}
-	select {
-	case other.in <- packet{n.node, driver.Direct, kind, msg}:
-		return true
-	default:
-		return false
+	return n.h.carry(other, packet{n.node, driver.Direct, kind, msg})
+}
+
+// carry puts a message into a node's queue, or loses or delays it.
+func (h *hub) carry(to *testNode, p packet) bool {
+	queue := to.in
+	if p.kind == driver.KindBatch {
+		queue = to.bulk
 	}
+	put := func() bool {
+		select {
+		case queue <- p:
+			return true
+		default:
+			return false
+		}
+	}
+	if h.faults == nil {
+		return put()
+	}
+	return h.faults.carry(to, p, put)
 }
 
 func (n *testNode) Gossip(kind driver.Kind, msg []byte) error {
@@ -308,10 +323,7 @@ func (n *testNode) Gossip(kind driver.Kind, msg []byte) error {
 		if key == n.node {
 			continue
 		}
-		select {
-		case other.in <- packet{n.node, driver.Gossiped, kind, msg}:
-		default:
-		}
+		n.h.carry(other, packet{n.node, driver.Gossiped, kind, msg})
 	}
 	return nil
 }
@@ -320,6 +332,9 @@ func (n *testNode) Request(ctx context.Context, to sign.PublicKey, kind driver.K
 	other := n.h.find(to)
 	if other == nil || n.isCut() || n.dead.Load() {
 		return nil, errors.New("no route")
+	}
+	if f := n.h.faults; f != nil && f.request != nil && !f.request(n.node, to, kind) {
+		return nil, errors.New("no answer")
 	}
 	n.h.mu.Lock()
 	lies := n.h.liar == to

@@ -19,6 +19,9 @@ func (d *Driver) recover() error {
 	if err := d.replayApp(head.Block); err != nil {
 		return err
 	}
+	if err := d.recall(head.Block.Header.Height); err != nil {
+		return err
+	}
 	d.tree = newTree(head.Block, history)
 	d.count.height.Store(uint64(head.Block.Header.Height))
 	safety, blocks, err := d.openLog()
@@ -26,7 +29,7 @@ func (d *Driver) recover() error {
 		return err
 	}
 	rec := consensus.Recovery{Safety: *safety, Root: head.Block, RootQC: head.Finality.QC}
-	if rec.Recent, err = d.recent(&head.Block.Header); err != nil {
+	if rec.Recent, err = d.recentHeaders(&head.Block.Header); err != nil {
 		return err
 	}
 	// Parents before children; what does not lead up from the head was abandoned, or its parent never became durable.
@@ -36,7 +39,7 @@ func (d *Driver) recover() error {
 		if b.Header.Height <= head.Block.Header.Height || d.tree.get(b.Header.Parent) == nil || d.tree.get(id) != nil {
 			continue
 		}
-		if err := d.execute(b, id); err != nil {
+		if err := d.execute(b, id, idsOf(b.Txs), nil); err != nil {
 			return fmt.Errorf("recover from %s: %w", d.cfg.Dir, err)
 		}
 		rec.Blocks = append(rec.Blocks, b)
@@ -148,8 +151,8 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	return safety, blocks, nil
 }
 
-// recent are the headers before head that the leader rule looks at.
-func (d *Driver) recent(head *consensus.Header) ([]consensus.Header, error) {
+// recentHeaders are the headers before head that the leader rule looks at.
+func (d *Driver) recentHeaders(head *consensus.Header) ([]consensus.Header, error) {
 	window := consensus.LeaderWindow(d.set.Len())
 	var out []consensus.Header
 	for h := head.Height; h > 0; {

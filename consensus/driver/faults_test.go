@@ -1,0 +1,50 @@
+package driver_test
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/metanode/metanode/consensus/driver"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// faults lose and delay what the network carries.
+type faults struct {
+	drop    func(to *testNode, p packet) bool                    // nil: by loss
+	request func(from, to sign.PublicKey, kind driver.Kind) bool // nil: every request is answered
+	delay   time.Duration                                        // at most
+
+	mu   sync.Mutex // guards what follows
+	rng  *rand.Rand
+	loss float64
+}
+
+// noisy loses a share of all messages and delays the rest by up to a time.
+func noisy(seed uint64, loss float64, delay time.Duration) *faults {
+	return &faults{rng: rand.New(rand.NewPCG(seed, 0)), loss: loss, delay: delay}
+}
+
+func (f *faults) carry(to *testNode, p packet, put func() bool) bool {
+	if f.drop != nil {
+		return f.drop(to, p) || put()
+	}
+	f.mu.Lock()
+	lost, late := f.rng.Float64() < f.loss, time.Duration(f.rng.Int64N(int64(f.delay)+1))
+	f.mu.Unlock()
+	switch {
+	case lost:
+	case late > 0:
+		time.AfterFunc(late, func() { put() })
+	default:
+		return put()
+	}
+	return true // the sender does not hear of it
+}
+
+// calm ends loss and delay.
+func (f *faults) calm() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.loss, f.delay = 0, 0
+}

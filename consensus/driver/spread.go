@@ -1,0 +1,231 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/sign"
+)
+
+// spread tells the validators of the transactions that came to this node first. The first one after a pause leaves at
+// once; while more come, those of Config.BatchWait, or of a full batch, leave together. What finds no room in the
+// uncommitted batches that a node may have waits in the mempool.
+func (d *Driver) spread(ctx context.Context) {
+	if len(d.others) == 0 {
+		return // this node makes every block
+	}
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	var last, swept time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.fresh:
+		case <-timer.C:
+		}
+		now := time.Now()
+		if now.Sub(swept) >= time.Second {
+			swept = now
+			d.sweep(now)
+		}
+		next := time.Second
+		for d.batches.ownBytes() < maxOwnBytes {
+			txs, bytes := d.cfg.Mempool.Fresh()
+			if txs == 0 {
+				break
+			}
+			if wait := d.cfg.BatchWait - time.Since(last); wait > 0 && bytes < d.cfg.BatchBytes && txs < consensus.MaxBatchTxs {
+				next = wait
+				break
+			}
+			last = time.Now()
+			if !d.seal(d.cfg.Mempool.Take(consensus.MaxBatchTxs, d.cfg.BatchBytes)) {
+				break
+			}
+		}
+		timer.Reset(next)
+	}
+}
+
+// sweep forgets old batches, and puts this node's own transactions that were lost with them up for another.
+func (d *Driver) sweep(now time.Time) {
+	if back := d.batches.expire(now); len(back) > 0 {
+		d.cfg.Mempool.Return(back)
+	}
+}
+
+// seal makes a batch of this node's and sends it.
+func (d *Driver) seal(txs [][]byte) bool {
+	if len(txs) == 0 {
+		return false
+	}
+	b := newBatch(txs)
+	d.seen.learn(b.id, Accept)
+	if !d.batches.put(b) { // others' batches hold them, or blocks
+		d.batches.keep(b)
+	}
+	d.count.batches.Add(1)
+	d.count.batchBytes.observe(float64(len(b.raw)))
+	d.sendBatch(b.raw)
+	return true
+}
+
+// sendBatch puts a batch on the streams to the validators, and on gossip if too few of them can be reached so. Whoever
+// is left out fetches what a block names.
+func (d *Driver) sendBatch(raw []byte) {
+	if !d.self.IsZero() && !d.cfg.NoFastPath {
+		var reached uint64
+		for _, v := range d.set.All() {
+			if v.Key == d.self {
+				reached += v.Weight
+			} else if d.cfg.Network.Send(v.Peer, KindBatch, raw) {
+				d.count.sent.Add(1)
+				reached += v.Weight
+			}
+		}
+		if d.set.IsQuorum(reached) {
+			return
+		}
+	}
+	if err := d.cfg.Network.Gossip(KindBatch, raw); err == nil {
+		d.count.gossiped.Add(1)
+	} else if d.self.IsZero() {
+		for _, to := range d.others {
+			if d.cfg.Network.Send(to, KindBatch, raw) {
+				d.count.sent.Add(1)
+			}
+		}
+	}
+}
+
+// Submit takes a transaction from a client of this node: into the mempool, and on to the others. The error is the
+// mempool's. It is not durable: whoever must not lose it submits it again until it is committed. One that waits already
+// is sent to the validators again, and the mempool's error for duplicates returned.
+func (d *Driver) Submit(tx []byte) error { return d.SubmitAll([][]byte{tx})[0] }
+
+// SubmitAll is Submit for many transactions, whose signatures are checked together.
+func (d *Driver) SubmitAll(txs [][]byte) []error {
+	errs := make([]error, len(txs))
+	ids, bad, err := d.checks.run(txs, false)
+	offered := false
+	for i, tx := range txs {
+		if err != nil && i >= bad {
+			// Some transaction from here on is not sound: the mempool says what is wrong with each.
+			if _, _, err := d.checks.run(txs[i:i+1], false); err != nil {
+				errs[i] = &invalidTx{err}
+				continue
+			}
+		}
+		if errs[i] = d.cfg.Mempool.Offer(tx); errs[i] == nil {
+			offered = true
+		} else if d.cfg.Mempool.Has(ids[i]) {
+			d.sendTx(tx)
+		}
+	}
+	if offered {
+		d.pokeSpread()
+	}
+	return errs
+}
+
+// invalidTx is the error of Submit for a transaction that Config.Check refuses: no node would take it.
+type invalidTx struct{ err error }
+
+func (e *invalidTx) Error() string { return fmt.Sprintf("transaction refused: %v", e.err) }
+
+func (e *invalidTx) Unwrap() error { return e.err }
+
+// Invalid is true, as for the mempool's own error.
+func (e *invalidTx) Invalid() bool { return true }
+
+func (d *Driver) pokeSpread() {
+	select {
+	case d.fresh <- struct{}{}:
+	default:
+	}
+}
+
+// sendTx puts a transaction on the streams to the validators. Gossip does not carry the same bytes twice.
+func (d *Driver) sendTx(tx []byte) {
+	for _, to := range d.others {
+		if d.cfg.Network.Send(to, KindTx, tx) {
+			d.count.sent.Add(1)
+		}
+	}
+}
+
+// repeatTxs tells of transactions that wait again: the view has run out although there is work, perhaps because nobody
+// else knows of it. A new salt makes it another batch, which gossip carries once more.
+func (d *Driver) repeatTxs() {
+	const mostTxs, mostBytes = 64, 64 << 10
+	txs := d.cfg.Mempool.Reap(mostTxs/2, mostBytes/2, nil)
+	size := 0
+	for _, tx := range txs {
+		size += len(tx)
+	}
+	for _, b := range d.batches.waiting() {
+		for i := 0; b.from.IsZero() && i < len(b.txs) && len(txs) < mostTxs; i++ {
+			if size += len(b.txs[i]); size > mostBytes && len(txs) > 0 {
+				break
+			}
+			txs = append(txs, b.txs[i])
+		}
+	}
+	if len(txs) == 0 || len(d.others) == 0 {
+		return
+	}
+	b := newBatch(txs)
+	d.seen.learn(b.id, Accept)
+	d.batches.keep(b)
+	d.sendBatch(b.raw)
+}
+
+// newBatch makes a batch of this node's.
+func newBatch(txs [][]byte) *batch {
+	raw := (&consensus.Batch{Salt: rand.Uint64(), Txs: txs}).Encode()
+	return &batch{id: consensus.BatchIDOf(raw), raw: raw, txs: txs, ids: idsOf(txs), born: time.Now()}
+}
+
+// onBatch takes a batch from another node: Accept if it is sound, whether or not there is room for it.
+func (d *Driver) onBatch(from sign.PublicKey, path Path, raw []byte) Verdict {
+	id := consensus.BatchIDOf(raw)
+	if v, ok := d.seen.verdict(id); ok {
+		d.count.duplicates.Add(1)
+		return v
+	}
+	if !d.batches.room(from, len(raw)) && !d.gather.misses(id) {
+		d.count.batchesDropped.Add(1)
+		return Ignore
+	}
+	if err := d.admit(from, id, raw); err != nil {
+		d.seen.learn(id, Reject)
+		return d.refused(from, path, KindBatch, err)
+	}
+	d.seen.learn(id, Accept)
+	return Accept
+}
+
+// admit decodes and checks a batch, keeps it, and completes the outlines that wait for it.
+func (d *Driver) admit(from sign.PublicKey, id consensus.BatchID, raw []byte) error {
+	dec, err := consensus.DecodeBatch(raw)
+	if err != nil {
+		return err
+	}
+	ids, at, err := d.checks.run(dec.Txs, false)
+	if err != nil {
+		return fmt.Errorf("batch %s: transaction %d: %w", id.Short(), at, err)
+	}
+	b := &batch{id: id, raw: append([]byte(nil), raw...), txs: dec.Txs, ids: ids, from: from, born: time.Now()}
+	if d.batches.put(b) {
+		d.count.batchesTaken.Add(1)
+	}
+	for _, a := range d.gather.arrived(b) {
+		d.fill(a)
+	}
+	d.inbox.poke()
+	return nil
+}
