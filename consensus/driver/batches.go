@@ -40,21 +40,40 @@ type batches struct {
 
 	mu    sync.Mutex // guards what follows
 	byID  map[consensus.BatchID]*batch
-	live  []*batch                   // not wholly committed, in the order in which they came
-	done  []*batch                   // wholly committed, oldest first
-	in    map[digest.Digest]*batch   // uncommitted transaction to the first batch with it
-	also  map[digest.Digest][]*batch // to the others, which honest nodes hardly ever make
-	from  map[sign.PublicKey]int     // bytes of live batches
-	bytes int                        // of live batches
-	kept  int                        // bytes of done ones
-	own   int                        // transactions in live batches of this node
+	live  []*batch                            // not wholly committed, in the order in which they came
+	done  []*batch                            // wholly committed, oldest first
+	in    map[digest.Digest]*batch            // uncommitted transaction to the first batch with it
+	also  map[digest.Digest][]*batch          // to the others, which honest nodes hardly ever make
+	from  map[sign.PublicKey]int              // bytes of live batches
+	bytes int                                 // of live batches
+	kept  int                                 // bytes of done ones
+	own   int                                 // transactions in live batches of this node
+	busy  map[consensus.BatchID]chan struct{} // being checked; closed when done
 }
 
 func newBatches(r *recent) *batches {
 	return &batches{
 		recent: r, byID: map[consensus.BatchID]*batch{}, in: map[digest.Digest]*batch{},
-		also: map[digest.Digest][]*batch{}, from: map[sign.PublicKey]int{},
+		busy: map[consensus.BatchID]chan struct{}{}, also: map[digest.Digest][]*batch{}, from: map[sign.PublicKey]int{},
 	}
+}
+
+// enter makes the caller the one who checks a batch, until it calls leave; or gives what is closed when another has.
+func (s *batches) enter(id consensus.BatchID) (mine bool, others <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.busy[id]; c != nil {
+		return false, c
+	}
+	s.busy[id] = make(chan struct{})
+	return true, nil
+}
+
+func (s *batches) leave(id consensus.BatchID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.busy[id])
+	delete(s.busy, id)
 }
 
 // get is the batch, or nil.

@@ -182,6 +182,7 @@ func (d *Driver) tryPropose(crowd int) error {
 		d.tree.put(b, id, parent, c.ids, c.set)
 	}
 	if d.outlined = nil; len(c.refs) > 0 {
+		d.count.outlines.Add(1)
 		d.outlined = &outlined{id: id, refs: c.refs, txs: c.txs[c.rest:]}
 	}
 	d.proposed = time.Now()

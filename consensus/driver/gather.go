@@ -17,6 +17,7 @@ import (
 // gathering is an outline that lacks batches.
 type gathering struct {
 	o    consensus.VerifiedOutline
+	wait time.Duration // before anything is fetched; set by the owner
 	done chan struct{} // closed when nothing is missing any more, or it is given up
 
 	// Guarded by gather.mu until done is closed, and not changed after.
@@ -24,7 +25,6 @@ type gathering struct {
 	missing map[consensus.BatchID]struct{}
 	bytes   int              // of got
 	voters  []sign.PublicKey // nodes that have voted for the block, and so have everything
-	asked   bool             // it is being fetched
 }
 
 func (a *gathering) height() consensus.Height { return a.o.Outline().Header.Height }
@@ -38,7 +38,7 @@ type gather struct {
 
 const (
 	maxGatherings = 2
-	fetchAfter    = 20 * time.Millisecond  // a batch is probably on its way
+	fetchAfter    = 20 * time.Millisecond  // at least: a batch is probably on its way, or its signatures are being checked
 	fetchAgain    = 100 * time.Millisecond // after all were asked in vain
 	maxFetches    = 16
 )
@@ -206,6 +206,8 @@ func (d *Driver) handleOutline(a *gathering) error {
 		d.cfg.Log.Debug("batches of an outline not fetched", "view", uint64(a.o.Outline().Header.View), "reason", err)
 		return nil // perhaps they come by themselves
 	}
+	// Under load, when views take long, so do the batches before this one. The view's timeout is three times as much.
+	a.wait = max(fetchAfter, min(d.pace.typical, d.cfg.BaseTimeout))
 	select {
 	case d.wanted <- a:
 	default: // too many fetches: this one is left to luck, or to the block's certificate
@@ -238,7 +240,7 @@ func (d *Driver) fetcher(ctx context.Context) {
 
 // fetch asks the proposer for what an outline lacks, then those who have voted for it, then the other validators.
 func (d *Driver) fetch(ctx context.Context, a *gathering) {
-	wait := fetchAfter
+	wait := a.wait
 	for ctx.Err() == nil {
 		timer := time.NewTimer(wait)
 		select {
@@ -298,13 +300,11 @@ func (d *Driver) fetchFrom(ctx context.Context, a *gathering, node sign.PublicKe
 				d.cfg.Penalise(node, "a batch that was not asked for")
 				return fmt.Errorf("batch %s was not asked for", id.Short())
 			}
-			if err := d.admit(node, id, raw); err != nil { // whoever named it is at fault
-				d.seen.learn(id, Reject)
+			if err := d.admit(node, id, raw, true); err != nil { // whoever named it is at fault
 				d.gather.drop(a)
 				d.cfg.Penalise(d.peerOf[a.o.Outline().Header.Proposer], err.Error())
 				return err
 			}
-			d.seen.learn(id, Accept)
 			d.count.batchesFetched.Add(1)
 			got++
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/driver/chainstore"
+	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/sign"
 )
 
@@ -38,13 +39,16 @@ type hub struct {
 	genesis  *consensus.Genesis
 	noFast   atomic.Bool
 	noGossip atomic.Bool
-	hostile  atomic.Bool // refusals are no failure of the test
-	faults   *faults     // nil: none
+	hostile  atomic.Bool          // refusals are no failure of the test
+	faults   *faults              // nil: none
+	change   func(*driver.Config) // nil: nothing
 
 	mu       sync.Mutex // guards what follows
 	nodes    map[sign.PublicKey]*testNode
 	votes    map[sign.PublicKey]map[consensus.View]consensus.VoteData
 	blocks   map[consensus.Height]consensus.BlockID
+	namer    sign.PublicKey                       // the node that the last outline left
+	outlined map[consensus.BlockID]sign.PublicKey // blocks that left as outlines, and the node that they left
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
 	liar     sign.PublicKey          // answers requests with lies
@@ -85,7 +89,7 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 	}
 	return &hub{
 		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, votes: map[sign.PublicKey]map[consensus.View]consensus.VoteData{},
-		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
+		blocks: map[consensus.Height]consensus.BlockID{}, outlined: map[consensus.BlockID]sign.PublicKey{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
 }
@@ -117,7 +121,7 @@ func (n *testNode) config() driver.Config {
 	if os.Getenv("BPI_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
-	return driver.Config{
+	c := driver.Config{
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
 		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: 256 << 10,
 		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
@@ -134,6 +138,10 @@ func (n *testNode) config() driver.Config {
 		},
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: level})).With("node", n.node.Short()[:4]),
 	}
+	if n.h.change != nil {
+		n.h.change(&c)
+	}
+	return c
 }
 
 type testWriter struct{ t testing.TB }
@@ -241,6 +249,16 @@ func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
 		close(n.crashed)
 		return false
 	}
+	if kind == driver.KindOutline {
+		o, err := consensus.DecodeOutline(msg)
+		if err != nil {
+			n.h.t.Error(err)
+			return false
+		}
+		n.h.mu.Lock()
+		n.h.outlined[o.Header.ID()], n.h.namer = n.node, n.node
+		n.h.mu.Unlock()
+	}
 	if kind != driver.KindVote {
 		return true
 	}
@@ -333,7 +351,7 @@ func (n *testNode) Request(ctx context.Context, to sign.PublicKey, kind driver.K
 	if other == nil || n.isCut() || n.dead.Load() {
 		return nil, errors.New("no route")
 	}
-	if f := n.h.faults; f != nil && f.request != nil && !f.request(n.node, to, kind) {
+	if f := n.h.faults; f != nil && !f.answers(n.node, to, kind) {
 		return nil, errors.New("no answer")
 	}
 	n.h.mu.Lock()
@@ -357,6 +375,33 @@ func (n *testNode) Peers() []sign.PublicKey {
 		}
 	}
 	return out
+}
+
+// holds reports whether a driver can give a block, whole.
+func holds(t testing.TB, d *driver.Driver, id consensus.BlockID) bool {
+	t.Helper()
+	req := canon.Must(&struct {
+		_     struct{} `cbor:",toarray"`
+		Block consensus.BlockID
+		Above consensus.Height
+	}{Block: id})
+	raw, err := d.Serve(t.Context(), sign.PublicKey{}, driver.KindBlocks, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a struct {
+		_        struct{} `cbor:",toarray"`
+		Blocks   [][]byte
+		Finality [][]byte
+	}
+	if err := canon.Unmarshal(raw, &a); err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Blocks) == 0 {
+		return false
+	}
+	b, err := consensus.DecodeBlock(a.Blocks[0])
+	return err == nil && b.ID() == id
 }
 
 // eventually waits for a condition that the running nodes will bring about.

@@ -201,21 +201,39 @@ func (d *Driver) onBatch(from sign.PublicKey, path Path, raw []byte) Verdict {
 		d.count.batchesDropped.Add(1)
 		return Ignore
 	}
-	if err := d.admit(from, id, raw); err != nil {
-		d.seen.learn(id, Reject)
+	if err := d.admit(from, id, raw, false); err != nil {
 		return d.refused(from, path, KindBatch, err)
 	}
-	d.seen.learn(id, Accept)
 	return Accept
 }
 
-// admit decodes and checks a batch, keeps it, and completes the outlines that wait for it.
-func (d *Driver) admit(from sign.PublicKey, id consensus.BatchID, raw []byte) error {
+// admit decodes and checks a batch, keeps it, and completes the outlines that wait for it. While one goroutine does, the
+// others that have the same batch wait for it.
+func (d *Driver) admit(from sign.PublicKey, id consensus.BatchID, raw []byte, urgent bool) error {
+	mine, others := d.batches.enter(id)
+	if !mine {
+		<-others
+		if v, ok := d.seen.verdict(id); ok && v == Reject {
+			return fmt.Errorf("batch %s: refused before", id.Short())
+		}
+		return nil
+	}
+	defer d.batches.leave(id)
+	err := d.admitOne(from, id, raw, urgent)
+	if err != nil {
+		d.seen.learn(id, Reject)
+	} else {
+		d.seen.learn(id, Accept)
+	}
+	return err
+}
+
+func (d *Driver) admitOne(from sign.PublicKey, id consensus.BatchID, raw []byte, urgent bool) error {
 	dec, err := consensus.DecodeBatch(raw)
 	if err != nil {
 		return err
 	}
-	ids, at, err := d.checks.run(dec.Txs, false)
+	ids, at, err := d.checks.run(dec.Txs, urgent)
 	if err != nil {
 		return fmt.Errorf("batch %s: transaction %d: %w", id.Short(), at, err)
 	}

@@ -25,6 +25,7 @@ type Stats struct {
 	Sent       uint64 // messages on the fast path
 	Gossiped   uint64 // messages on gossip
 
+	Outlines       uint64 // proposals of this node that named batches
 	Batches        uint64 // sealed by this node
 	BatchesTaken   uint64 // of other nodes, taken in
 	BatchesFetched uint64 // of these, asked for because a block named them
@@ -40,12 +41,12 @@ type Stats struct {
 }
 
 type counters struct {
-	recovered                                                      atomic.Bool
-	height, view                                                   atomic.Uint64
-	blocks, txs, proposed, timeouts, executed, duplicates, dropped atomic.Uint64
-	refused, fetched, syncs, sent, gossiped                        atomic.Uint64
-	batches, batchesTaken, batchesFetched, batchesDropped          atomic.Uint64
-	syncTime, roundTrip, batchBytes, blockTxs                      *histogram
+	recovered                                                       atomic.Bool
+	height, view                                                    atomic.Uint64
+	blocks, txs, proposed, timeouts, executed, duplicates, dropped  atomic.Uint64
+	refused, fetched, syncs, sent, gossiped                         atomic.Uint64
+	outlines, batches, batchesTaken, batchesFetched, batchesDropped atomic.Uint64
+	syncTime, roundTrip, batchBytes, blockTxs                       *histogram
 }
 
 func (c *counters) init() {
@@ -64,7 +65,7 @@ func (d *Driver) Stats() Stats {
 		Blocks: c.blocks.Load(), Txs: c.txs.Load(), Proposed: c.proposed.Load(), Timeouts: c.timeouts.Load(),
 		Executed: c.executed.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(), Refused: c.refused.Load(),
 		Fetched: c.fetched.Load(), Syncs: c.syncs.Load(), Sent: c.sent.Load(), Gossiped: c.gossiped.Load(),
-		Batches: c.batches.Load(), BatchesTaken: c.batchesTaken.Load(), BatchesFetched: c.batchesFetched.Load(), BatchesDropped: c.batchesDropped.Load(),
+		Outlines: c.outlines.Load(), Batches: c.batches.Load(), BatchesTaken: c.batchesTaken.Load(), BatchesFetched: c.batchesFetched.Load(), BatchesDropped: c.batchesDropped.Load(),
 		BatchesLive: live, BatchBytes: bytes, Crowd: d.cfg.Mempool.Len() + d.batches.foreign(),
 		SyncSeconds: c.syncTime.snapshot(), RoundSeconds: c.roundTrip.snapshot(), SealedBytes: c.batchBytes.snapshot(), BlockTxs: c.blockTxs.snapshot(),
 	}
