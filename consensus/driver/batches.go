@@ -13,7 +13,8 @@ import (
 // batch is a batch whose transactions were found sound. Nothing in it changes but what batches guards.
 type batch struct {
 	id   consensus.BatchID
-	raw  []byte
+	salt uint64
+	size int // of the encoded batch
 	txs  [][]byte
 	ids  []digest.Digest // of txs
 	from sign.PublicKey  // the node that it came from; this one's own batches have the zero key
@@ -31,6 +32,9 @@ const (
 	ownBatchAge   = 10 * time.Second
 	peerBatchAge  = 30 * time.Second
 )
+
+// encode gives the batch's bytes. They are not kept: hardly anybody asks for them once they were sent.
+func (b *batch) encode() []byte { return (&consensus.Batch{Salt: b.salt, Txs: b.txs}).Encode() }
 
 // batches holds the batches that blocks may name. They are in memory only: a block that names one is written to the log
 // with all its transactions before this node votes for it, and whoever made a batch keeps its transactions in the
@@ -76,6 +80,13 @@ func (s *batches) leave(id consensus.BatchID) {
 	delete(s.busy, id)
 }
 
+// holds reports whether an uncommitted transaction is in a batch.
+func (s *batches) holds(tx digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in[tx] != nil
+}
+
 // get is the batch, or nil.
 func (s *batches) get(id consensus.BatchID) *batch {
 	s.mu.Lock()
@@ -98,7 +109,7 @@ func (s *batches) roomLocked(from sign.PublicKey, size int) bool {
 func (s *batches) put(b *batch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byID[b.id] != nil || !s.roomLocked(b.from, len(b.raw)) {
+	if s.byID[b.id] != nil || !s.roomLocked(b.from, b.size) {
 		return false
 	}
 	if !slices.ContainsFunc(b.ids, func(id digest.Digest) bool { return s.in[id] == nil && !s.recent.has(id) }) {
@@ -119,8 +130,8 @@ func (s *batches) put(b *batch) bool {
 	}
 	s.byID[b.id] = b
 	s.live = append(s.live, b)
-	s.bytes += len(b.raw)
-	s.from[b.from] += len(b.raw)
+	s.bytes += b.size
+	s.from[b.from] += b.size
 	if b.from.IsZero() {
 		s.own += b.left
 	}
@@ -175,7 +186,7 @@ func (s *batches) keep(b *batch) {
 
 func (s *batches) keepLocked(b *batch) {
 	s.done = append(s.done, b)
-	for s.kept += len(b.raw); s.kept > maxDoneBytes; {
+	for s.kept += b.size; s.kept > maxDoneBytes; {
 		s.forgetLocked()
 	}
 }
@@ -183,7 +194,7 @@ func (s *batches) keepLocked(b *batch) {
 // forgetLocked forgets the oldest batch that is kept for others only.
 func (s *batches) forgetLocked() {
 	delete(s.byID, s.done[0].id)
-	s.kept -= len(s.done[0].raw)
+	s.kept -= s.done[0].size
 	s.done[0] = nil
 	s.done = s.done[1:]
 }
@@ -194,8 +205,8 @@ func (s *batches) sweepLocked(f func(*batch) bool) {
 		if !f(b) {
 			return false
 		}
-		s.bytes -= len(b.raw)
-		if s.from[b.from] -= len(b.raw); s.from[b.from] == 0 {
+		s.bytes -= b.size
+		if s.from[b.from] -= b.size; s.from[b.from] == 0 {
 			delete(s.from, b.from)
 		}
 		return true

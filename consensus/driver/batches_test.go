@@ -20,7 +20,7 @@ func someBatch(rng *rand.Rand, from sign.PublicKey, born time.Time) *batch {
 	for range 1 + rng.IntN(5) {
 		txs = append(txs, []byte(fmt.Sprint(rng.IntN(60))))
 	}
-	b := newBatch(txs)
+	b, _ := newBatch(txs)
 	b.from, b.born = from, born
 	return b
 }
@@ -78,8 +78,8 @@ func TestBatchesKeepTheirAccounts(t *testing.T) {
 		var bytes, own int
 		from, open := map[sign.PublicKey]int{}, map[digest.Digest]bool{}
 		for _, b := range s.live {
-			bytes += len(b.raw)
-			from[b.from] += len(b.raw)
+			bytes += b.size
+			from[b.from] += b.size
 			if s.byID[b.id] != b {
 				t.Fatalf("step %d: a live batch is not found", step)
 			}
@@ -104,7 +104,7 @@ func TestBatchesKeepTheirAccounts(t *testing.T) {
 		}
 		kept := 0
 		for _, b := range s.done {
-			kept += len(b.raw)
+			kept += b.size
 		}
 		if kept != s.kept || len(s.byID) != len(s.live)+len(s.done) {
 			t.Fatalf("step %d: %d kept, %d known: want %d, %d", step, s.kept, len(s.byID), kept, len(s.live)+len(s.done))
@@ -117,7 +117,7 @@ func TestBatchesAreBounded(t *testing.T) {
 	big := func(i int, from sign.PublicKey) *batch {
 		tx := make([]byte, 200<<10)
 		tx[0], tx[1] = byte(i), byte(i>>8)
-		b := newBatch([][]byte{tx})
+		b, _ := newBatch([][]byte{tx})
 		b.from = from
 		return b
 	}

@@ -49,7 +49,7 @@ func (d *Driver) compose(parent *executed) *composed {
 	limit -= len(loose)
 	named, full := 0, limit == 0
 	for _, b := range waiting {
-		if full || named+len(b.raw) > consensus.MaxNamedBytes || len(c.refs) == consensus.MaxOutlineBatches {
+		if full || named+b.size > consensus.MaxNamedBytes || len(c.refs) == consensus.MaxOutlineBatches {
 			break
 		}
 		var skip []int
@@ -66,7 +66,7 @@ func (d *Driver) compose(parent *executed) *composed {
 			c.txs, c.ids = append(c.txs, b.txs[k]), append(c.ids, id)
 		}
 		if len(c.txs) > held {
-			named += len(b.raw)
+			named += b.size
 			c.refs = append(c.refs, consensus.BatchRef{Batch: b.id, Skip: consensus.SkipBitmap(skip)})
 		}
 	}

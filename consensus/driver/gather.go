@@ -40,6 +40,7 @@ const (
 	maxGatherings = 2
 	fetchAfter    = 20 * time.Millisecond  // at least: a batch is probably on its way, or its signatures are being checked
 	fetchAgain    = 100 * time.Millisecond // after all were asked in vain
+	fetchFor      = 10 * time.Second       // then it is given up; if the block is certified, it is fetched whole
 	maxFetches    = 16
 )
 
@@ -52,7 +53,7 @@ func (g *gather) add(o consensus.VerifiedOutline, have func(consensus.BatchID) *
 		id := o.Outline().Batches[i].Batch
 		if b := have(id); b != nil {
 			a.got[id] = b
-			a.bytes += len(b.raw)
+			a.bytes += b.size
 		} else {
 			a.missing[id] = struct{}{}
 		}
@@ -118,7 +119,7 @@ func (g *gather) arrived(b *batch) (complete []*gathering) {
 		}
 		delete(a.missing, b.id)
 		a.got[b.id] = b
-		if a.bytes += len(b.raw); a.bytes > consensus.MaxNamedBytes {
+		if a.bytes += b.size; a.bytes > consensus.MaxNamedBytes {
 			g.dropLocked(at)
 		} else if len(a.missing) == 0 {
 			g.dropLocked(at)
@@ -195,9 +196,6 @@ func (d *Driver) handleOutline(a *gathering) error {
 			return err
 		}
 	}
-	if a.o.Outline().Header.View == d.replica.View() {
-		d.pace.work(true, time.Now()) // a proposal is there: the view must not last for ever
-	}
 	if d.self.IsZero() {
 		d.gather.drop(a) // whoever only follows fetches certified blocks, whole
 		return nil
@@ -205,6 +203,9 @@ func (d *Driver) handleOutline(a *gathering) error {
 	if err := d.replica.CheckOutline(a.o); err != nil {
 		d.cfg.Log.Debug("batches of an outline not fetched", "view", uint64(a.o.Outline().Header.View), "reason", err)
 		return nil // perhaps they come by themselves
+	}
+	if a.o.Outline().Header.View == d.replica.View() {
+		d.pace.work(true, time.Now()) // its leader has spoken: the view must not last for ever
 	}
 	// Under load, when views take long, so do the batches before this one. The view's timeout is three times as much.
 	a.wait = max(fetchAfter, min(d.pace.typical, d.cfg.BaseTimeout))
@@ -240,7 +241,7 @@ func (d *Driver) fetcher(ctx context.Context) {
 
 // fetch asks the proposer for what an outline lacks, then those who have voted for it, then the other validators.
 func (d *Driver) fetch(ctx context.Context, a *gathering) {
-	wait := a.wait
+	wait, until := a.wait, time.Now().Add(fetchFor)
 	for ctx.Err() == nil {
 		timer := time.NewTimer(wait)
 		select {
@@ -251,6 +252,10 @@ func (d *Driver) fetch(ctx context.Context, a *gathering) {
 			timer.Stop()
 			return
 		case <-timer.C:
+		}
+		if time.Now().After(until) {
+			d.gather.drop(a)
+			return
 		}
 		wait = fetchAgain
 		_, voters := d.gather.lacks(a)

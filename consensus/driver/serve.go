@@ -156,10 +156,10 @@ func (d *Driver) serveBatches(r batchesRequest) [][]byte {
 		if b == nil {
 			continue
 		}
-		if size += len(b.raw); size > maxAnswerBytes {
+		if size += b.size; size > maxAnswerBytes {
 			break
 		}
-		list = append(list, b.raw)
+		list = append(list, b.encode())
 	}
 	return list
 }

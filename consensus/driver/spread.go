@@ -10,12 +10,20 @@ import (
 	"github.com/metanode/metanode/internal/sign"
 )
 
+// gossipBatchBytes bounds the transactions of a batch that goes by gossip: whoever passes it on checks it before, and
+// holds up other gossip meanwhile.
+const gossipBatchBytes = 64 << 10
+
 // spread tells the validators of the transactions that came to this node first. The first one after a pause leaves at
 // once; while more come, those of Config.BatchWait, or of a full batch, leave together. What finds no room in the
 // uncommitted batches that a node may have waits in the mempool.
 func (d *Driver) spread(ctx context.Context) {
 	if len(d.others) == 0 {
 		return // this node makes every block
+	}
+	most := d.cfg.BatchBytes
+	if d.self.IsZero() || d.cfg.NoFastPath {
+		most = min(most, gossipBatchBytes)
 	}
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
@@ -38,14 +46,19 @@ func (d *Driver) spread(ctx context.Context) {
 			if txs == 0 {
 				break
 			}
-			if wait := d.cfg.BatchWait - time.Since(last); wait > 0 && bytes < d.cfg.BatchBytes && txs < consensus.MaxBatchTxs {
+			if wait := d.cfg.BatchWait - time.Since(last); wait > 0 && bytes < most && txs < consensus.MaxBatchTxs {
 				next = wait
 				break
 			}
 			last = time.Now()
-			if !d.seal(d.cfg.Mempool.Take(consensus.MaxBatchTxs, d.cfg.BatchBytes)) {
+			list := d.cfg.Mempool.Take(consensus.MaxBatchTxs, most)
+			if len(list) == 0 {
+				list = d.cfg.Mempool.Take(1, consensus.MaxTxBytes) // one that is larger than a batch should be
+			}
+			if len(list) == 0 {
 				break
 			}
+			d.seal(list)
 		}
 		timer.Reset(next)
 	}
@@ -59,19 +72,15 @@ func (d *Driver) sweep(now time.Time) {
 }
 
 // seal makes a batch of this node's and sends it.
-func (d *Driver) seal(txs [][]byte) bool {
-	if len(txs) == 0 {
-		return false
-	}
-	b := newBatch(txs)
+func (d *Driver) seal(txs [][]byte) {
+	b, raw := newBatch(txs)
 	d.seen.learn(b.id, Accept)
 	if !d.batches.put(b) { // others' batches hold them, or blocks
 		d.batches.keep(b)
 	}
 	d.count.batches.Add(1)
-	d.count.batchBytes.observe(float64(len(b.raw)))
-	d.sendBatch(b.raw)
-	return true
+	d.count.batchBytes.observe(float64(b.size))
+	d.sendBatch(raw)
 }
 
 // sendBatch puts a batch on the streams to the validators, and on gossip if too few of them can be reached so. Whoever
@@ -120,7 +129,11 @@ func (d *Driver) SubmitAll(txs [][]byte) []error {
 				continue
 			}
 		}
-		if errs[i] = d.cfg.Mempool.Offer(tx); errs[i] == nil {
+		take := d.cfg.Mempool.Offer
+		if d.batches.holds(ids[i]) {
+			take = d.cfg.Mempool.Add // another node has told the others
+		}
+		if errs[i] = take(tx); errs[i] == nil {
 			offered = true
 		} else if d.cfg.Mempool.Has(ids[i]) {
 			d.sendTx(tx)
@@ -178,16 +191,18 @@ func (d *Driver) repeatTxs() {
 	if len(txs) == 0 || len(d.others) == 0 {
 		return
 	}
-	b := newBatch(txs)
+	b, raw := newBatch(txs)
 	d.seen.learn(b.id, Accept)
 	d.batches.keep(b)
-	d.sendBatch(b.raw)
+	d.sendBatch(raw)
 }
 
 // newBatch makes a batch of this node's.
-func newBatch(txs [][]byte) *batch {
-	raw := (&consensus.Batch{Salt: rand.Uint64(), Txs: txs}).Encode()
-	return &batch{id: consensus.BatchIDOf(raw), raw: raw, txs: txs, ids: idsOf(txs), born: time.Now()}
+func newBatch(txs [][]byte) (b *batch, raw []byte) {
+	b = &batch{salt: rand.Uint64(), txs: txs, ids: idsOf(txs), born: time.Now()}
+	raw = b.encode()
+	b.id, b.size = consensus.BatchIDOf(raw), len(raw)
+	return b, raw
 }
 
 // onBatch takes a batch from another node: Accept if it is sound, whether or not there is room for it.
@@ -237,7 +252,7 @@ func (d *Driver) admitOne(from sign.PublicKey, id consensus.BatchID, raw []byte,
 	if err != nil {
 		return fmt.Errorf("batch %s: transaction %d: %w", id.Short(), at, err)
 	}
-	b := &batch{id: id, raw: append([]byte(nil), raw...), txs: dec.Txs, ids: ids, from: from, born: time.Now()}
+	b := &batch{id: id, salt: dec.Salt, size: len(raw), txs: dec.Txs, ids: ids, from: from, born: time.Now()}
 	if d.batches.put(b) {
 		d.count.batchesTaken.Add(1)
 	}
