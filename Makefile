@@ -16,7 +16,11 @@ CFLAGS  := -O2 -static -Wall -Wextra -Werror
 
 FUZZTIME  ?= 3s
 FUZZTOTAL ?= 240s
-SEEDS     ?= 200
+# Of make sim: seeds of each timed network, scenarios of Twins, and views of the model and of its replay on the code.
+SEEDS        ?= 200
+SCENARIOS    ?= 100000
+MODEL_VIEWS  ?= 7
+REPLAY_VIEWS ?= 3
 
 SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
 SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h cage/native/zygote/*.[ch])
@@ -24,6 +28,11 @@ SUPERVISOR   := cage/native/bin/docklock-supervisor
 TRACER_C     := $(wildcard cage/native/tracer/*.c)
 TRACER_H     := $(wildcard cage/native/tracer/*.h)
 TRACER       := cage/native/bin/docklock-tracer
+VDSO_SRC     := $(wildcard cage/native/tracer/vdso/*)
+VDSO         := build/docklock-vdso.so
+VDSOFLAGS    := -O2 -fPIC -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
+  -mgeneral-regs-only -Wall -Wextra -Werror -shared -nostdlib -s -Wl,-soname,linux-vdso.so.1 -Wl,--hash-style=both \
+  -Wl,-Bsymbolic -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-T,cage/native/tracer/vdso/vdso.lds
 WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.* cage/native/zygote/*.[ch])
 WORKER       := build/sql-worker
 
@@ -45,9 +54,14 @@ $(SUPERVISOR): $(SUPERVISOR_C) $(SUPERVISOR_H)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(SUPERVISOR_C)
 
-$(TRACER): $(TRACER_C) $(TRACER_H)
+# What caged programs have in place of the kernel's vDSO; the tracer carries it.
+$(VDSO): $(VDSO_SRC)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $(TRACER_C)
+	$(CC) $(VDSOFLAGS) -o $@ cage/native/tracer/vdso/clock.c
+
+$(TRACER): $(TRACER_C) $(TRACER_H) $(VDSO)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DVDSO_IMAGE='"$(CURDIR)/$(VDSO)"' -o $@ $(TRACER_C) cage/native/tracer/vdso/image.S
 
 $(WORKER): $(WORKER_SRC)
 	@mkdir -p $(@D)
@@ -83,8 +97,9 @@ fuzz: native ## every fuzz target for FUZZTIME each (default 60s here)
 	FUZZTIME=$(if $(filter command line environment,$(origin FUZZTIME)),$(FUZZTIME),60s) FUZZTOTAL=0 scripts/fuzz.sh
 
 .PHONY: sim
-sim: ## consensus under loss, delay, crash and restart over SEEDS seeds
-	BPI_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m ./consensus/sim/...
+sim: ## consensus from seeds: SEEDS networks under faults, SCENARIOS of Twins, the model; counts are printed
+	BPI_SIM_SEEDS=$(SEEDS) BPI_TWINS=$(SCENARIOS) BPI_MODEL_VIEWS=$(MODEL_VIEWS) BPI_MODEL_REPLAY=$(REPLAY_VIEWS) \
+	  $(GO) test -count=1 -v -timeout 180m ./consensus/sim/...
 
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts

@@ -29,17 +29,26 @@ func ReadGenesis(path string) (*consensus.Genesis, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read genesis %s: %w", path, err)
 	}
+	g, err := ParseGenesis(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
+	}
+	return g, raw, nil
+}
+
+// ParseGenesis reads and checks the document that a chain begins with.
+func ParseGenesis(raw []byte) (*consensus.Genesis, error) {
 	if len(raw) > MaxGenesisBytes {
-		return nil, nil, fmt.Errorf("read genesis %s: over %d bytes", path, MaxGenesisBytes)
+		return nil, fmt.Errorf("over %d bytes", MaxGenesisBytes)
 	}
 	var g consensus.Genesis
 	if err := canon.Unmarshal(raw, &g); err != nil {
-		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
+		return nil, err
 	}
 	if err := g.Check(); err != nil {
-		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
+		return nil, err
 	}
-	return &g, raw, nil
+	return &g, nil
 }
 
 // Differences are the settings for new chains in which c is not what the chain has: there the chain's count, and a person

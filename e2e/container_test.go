@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -181,6 +182,43 @@ func hintOnly(s *shelf, r result) bool {
 	return r.code == 0 && witness(r.stdout) == witness(s.must("container", "inspect", "w1.cbor"))
 }
 
+// TestContainerVerifyTellsWhatDiffers changes something of the host's root that its name does not cover.
+func TestContainerVerifyTellsWhatDiffers(t *testing.T) {
+	dir, err := os.MkdirTemp("/opt", "bpi-e2e-")
+	if err != nil {
+		t.Skipf("no folder of the root can be changed: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newShelf(t)
+	file := filepath.Join(dir, "words")
+	set := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("one\n")
+	s.must("container", "run", "--witness", "w.cbor", "--", "sh", "-c", "date; cat "+file+"; date")
+	s.must("container", "verify", "w.cbor")
+	set("two\n")
+	r := s.run("container", "verify", "w.cbor")
+	for _, want := range []string{"The first event that differs is event", "write 4 bytes to stdout", "w.cbor:", "this run:", "output stdout"} {
+		if r.code != 5 || !strings.Contains(r.stdout, want) {
+			t.Errorf("exit code %d, want 5 and %q:\n%s%s", r.code, want, r.stdout, r.stderr)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run("container", "verify", "w.cbor"); r.code != 5 || !strings.Contains(r.stdout, "open "+file+" for reading → ENOENT") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	s.clean()
+}
+
 // TestContainerFailuresAreTold: each end has its exit code, its words and its next step, and leaves nothing.
 func TestContainerFailuresAreTold(t *testing.T) {
 	s := newShelf(t)
@@ -243,7 +281,9 @@ func TestContainerEndsWithItsCommand(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 20*time.Second, "a run", func() bool { return len(s.processes()) > 0 })
+		eventually(t, 20*time.Second, "a run", func() bool {
+			return slices.ContainsFunc(s.processes(), func(line string) bool { return strings.Contains(line, "tracer") && strings.Contains(line, " run ") })
+		})
 		group := -cmd.Process.Pid // as a terminal does it
 		if sig == syscall.SIGKILL {
 			group = cmd.Process.Pid
@@ -301,6 +341,10 @@ func TestContainerInAFolderRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write("rootfs/etc/name", "there", 0o600)
+	s.must("container", "verify", "w0.cbor") // the old one is unpacked here
+	if err := os.RemoveAll(filepath.Join(s.home, "container", "roots")); err != nil {
+		t.Fatal(err)
+	}
 	r := s.run("container", "verify", "w0.cbor")
 	if r.code != 1 || !strings.Contains(r.stderr, "is not that of the recording") || !strings.Contains(r.stderr, "--rootfs DIR") {
 		t.Errorf("a changed root: exit code %d, %s", r.code, r.stderr)

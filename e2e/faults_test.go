@@ -108,23 +108,30 @@ func TestOneValidatorDown(t *testing.T) {
 	eventually(t, 30*time.Second, "caught up after the thaw", func() bool { return n.height(frozen) >= n.height(n.peers[0]) })
 }
 
-func TestLateJoinerCatchesUpAndTakesJobs(t *testing.T) {
-	n := up(t, 4)
-	n.users()
-	n.must("analytics", "submit", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
-	own := home(t)
-	r := n.runWith(own, "init", "--genesis", filepath.Join(n.peers[0].Dir, "genesis.cbor"), "--bootstrap", n.peers[1].Address, "--listen-port", "0")
+// join makes a peer that follows the network, by one peer's address, and waits until it has caught up.
+func (n *testnet) join(by *peer) *peer {
+	n.t.Helper()
+	own := home(n.t)
+	r := n.runWith(own, "init", "--genesis", filepath.Join(by.Dir, "genesis.cbor"), "--bootstrap", by.Address, "--listen-port", "0")
 	if r.code != 0 {
-		t.Fatalf("init: %s", r.stderr)
+		n.t.Fatalf("init: %s", r.stderr)
 	}
 	joiner := &peer{Name: "joiner", Dir: own, Socket: filepath.Join(own, "api.sock")}
 	n.start(joiner)
 	n.peers = append(n.peers, joiner)
-	eventually(t, 30*time.Second, "caught up", func() bool {
-		h := n.height(n.peers[0])
+	eventually(n.t, 30*time.Second, "caught up", func() bool {
+		h := n.height(by)
 		return h > 0 && n.height(joiner) >= h
 	})
-	r = n.runWith(own, "--api", "unix://"+joiner.Socket, "analytics", "submit", "--fresh", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
+	return joiner
+}
+
+func TestLateJoinerCatchesUpAndTakesJobs(t *testing.T) {
+	n := up(t, 4)
+	n.users()
+	n.must("analytics", "submit", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
+	joiner := n.join(n.peers[1])
+	r := n.runWith(joiner.Dir, "--api", "unix://"+joiner.Socket, "analytics", "submit", "--fresh", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users")
 	if r.code != 0 || !strings.Contains(r.stdout, "1000") {
 		t.Fatalf("through the joiner: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
@@ -230,6 +237,34 @@ func TestOutboxOutlivesAStandstill(t *testing.T) {
 		n.start(p)
 	}
 	if j := n.ended(first, job, 90*time.Second); j.State != api.JobSealed {
+		t.Fatalf("the job is %s: %s", j.State, j.Reason)
+	}
+}
+
+// TestOutboxOfAFollowerOutlivesAStandstill gives a job to a peer that does not validate, while nobody who does is up to
+// hear of it.
+func TestOutboxOfAFollowerOutlivesAStandstill(t *testing.T) {
+	n := up(t, 4)
+	n.users()
+	follower := n.join(n.peers[1])
+	submit := func(flags ...string) string {
+		args := append([]string{"--api", "unix://" + follower.Socket, "analytics", "submit", "--fresh", "--id-only",
+			"--dataset", "users", "--query", "SELECT COUNT(*) FROM users"}, flags...)
+		r := n.runWith(follower.Dir, args...)
+		if r.code != 0 {
+			t.Fatalf("submit through the follower: exit code %d\n%s", r.code, r.stderr)
+		}
+		return strings.TrimSpace(r.stdout)
+	}
+	submit() // now it has what planning a query needs
+	for _, p := range n.peers[:4] {
+		n.kill(p)
+	}
+	job := submit("--detach")
+	for _, p := range n.peers[:4] {
+		n.restart(p)
+	}
+	if j := n.ended(follower, job, 90*time.Second); j.State != api.JobSealed {
 		t.Fatalf("the job is %s: %s", j.State, j.Reason)
 	}
 }

@@ -56,6 +56,9 @@ func TestQuickStart(t *testing.T) {
 	if j := n.ended(n.peers[1], answer["job"].(string), 20*time.Second); j.State != "sealed" || !strings.HasPrefix(j.OnBehalf, "http:") {
 		t.Errorf("the job of the gateway: %s, on behalf of %q", j.State, j.OnBehalf)
 	}
+	if out := n.must("receipt", "verify", "--job-id", job); !strings.Contains(out, `signed for "http:`) {
+		t.Errorf("the receipt of the gateway's job does not say for whom it signed:\n%s", out)
+	}
 	if code, answer = post("/submit", `{"dataset":"users","query":"SELEC 1"}`); code != 422 {
 		t.Errorf("a syntax error: %d %v", code, answer)
 	}

@@ -194,18 +194,20 @@ func TestPeerMadeByInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	genesis := filepath.Join(second, "from-the-peer.cbor")
-	if err := os.WriteFile(genesis, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	if r := n.runWith(home(t), "init", "--genesis", "/etc/passwd"); r.code != 1 || !strings.Contains(r.stderr, "/etc/passwd") || !strings.Contains(r.stderr, "get the file again") {
 		t.Errorf("init with a genesis that is none: exit code %d\n%s", r.code, r.stderr)
 	}
-	args := []string{"--genesis", genesis}
+	if r := n.runWith(home(t), "init", "--bootstrap", "/ip4/127.0.0.1/tcp/1/p2p/"+s.Peer); r.code != 1 || !strings.Contains(r.stderr, "--genesis") {
+		t.Errorf("init by a peer that does not answer: exit code %d\n%s", r.code, r.stderr)
+	}
+	var args []string
 	for _, a := range s.Addresses {
 		args = append(args, "--bootstrap", a)
 	}
 	made(second, args...)
+	if got, err := os.ReadFile(filepath.Join(second, "genesis.cbor")); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("the genesis that the peer gave: %d bytes, %v; want %d", len(got), err, len(raw))
+	}
 	eventually(t, 20*time.Second, "caught up", func() bool {
 		h := n.height(peers[first])
 		return h > 0 && n.height(peers[second]) >= h

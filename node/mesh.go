@@ -12,12 +12,14 @@ import (
 )
 
 // mesh carries the consensus driver's messages over BPCI: a gossip topic a kind, links between validators as the fast
-// path, and a request protocol a kind. Batches have links of their own, so that no vote waits behind their bytes or the
-// check of their signatures. It implements driver.Network.
+// path, links from anybody for transactions that gossip did not bring to a validator, and a request protocol a kind.
+// Batches have links of their own, so that no vote waits behind their bytes or the check of their signatures. It
+// implements driver.Network.
 type mesh struct {
 	host   *p2p.Host
-	links  *p2p.Links
-	bulk   *p2p.Links // for batches
+	links  *p2p.Links // between validators; nil on other nodes
+	bulk   *p2p.Links // between validators, for batches
+	txs    *p2p.Links // of any member, for transactions alone
 	topics map[driver.Kind]*p2p.Topic
 	vals   []sign.PublicKey // node keys of the validators
 }
@@ -49,7 +51,7 @@ func (m *mesh) start(d *driver.Driver) error {
 	for kind, code := range kindCode {
 		kinds[code] = kind
 	}
-	m.links = m.host.Links("bpi/1", p2p.LinkConfig{Allow: isValidator}, func(from sign.PublicKey, msg []byte) {
+	links := m.host.Links("bpi/1", p2p.LinkConfig{Allow: isValidator}, func(from sign.PublicKey, msg []byte) {
 		if len(msg) == 0 {
 			return
 		}
@@ -60,8 +62,13 @@ func (m *mesh) start(d *driver.Driver) error {
 		}
 		d.Deliver(from, driver.Direct, kind, msg[1:])
 	})
-	m.bulk = m.host.Links("bpi-batch/1", p2p.LinkConfig{Allow: isValidator, MaxBytes: driver.KindBatch.MaxBytes()}, func(from sign.PublicKey, msg []byte) {
+	m.bulk = m.host.Links("bpi/batch/1", p2p.LinkConfig{Allow: isValidator, MaxBytes: driver.KindBatch.MaxBytes()}, func(from sign.PublicKey, msg []byte) {
 		d.Deliver(from, driver.Direct, driver.KindBatch, msg)
+	})
+	// Gossip passes the same bytes on only once. What a node that does not validate took in while no validator heard it
+	// would wait in its outbox for ever.
+	m.txs = m.host.Links("bpi/tx/1", p2p.LinkConfig{MaxBytes: driver.KindTx.MaxBytes()}, func(from sign.PublicKey, msg []byte) {
+		d.Deliver(from, driver.Direct, driver.KindTx, msg)
 	})
 	for _, kind := range driver.MessageKinds() {
 		topic, err := m.host.Join(string(kind), func(from sign.PublicKey, data []byte) p2p.Verdict {
@@ -89,6 +96,7 @@ func (m *mesh) start(d *driver.Driver) error {
 		})
 	}
 	if isValidator(m.host.Self()) {
+		m.links = links
 		m.links.Keep(m.vals)
 		m.bulk.Keep(m.vals)
 	}
@@ -105,7 +113,7 @@ func (m *mesh) Gossip(kind driver.Kind, msg []byte) error {
 
 func (m *mesh) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
 	if m.links == nil {
-		return false
+		return kind == driver.KindTx && m.txs != nil && m.txs.Send(to, msg)
 	}
 	if kind == driver.KindBatch {
 		return m.bulk.Send(to, msg)

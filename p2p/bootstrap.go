@@ -93,13 +93,18 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 		switch {
 		case p.isMember(id):
 			t.wait = 0
-		case seekSaved || slices.ContainsFunc(p.boot, func(b peer.AddrInfo) bool { return b.ID == id }):
+		case seekSaved || p.isBootstrap(id):
 			next = min(next, max(time.Until(t.next), bootFirst))
 		case len(tries) > 2*maxSavedPeers+len(p.boot):
 			delete(tries, id)
 		}
 	}
 	return next
+}
+
+// isBootstrap reports whether the configuration names the peer to join by.
+func (p *Host) isBootstrap(id peer.ID) bool {
+	return slices.ContainsFunc(p.boot, func(b peer.AddrInfo) bool { return b.ID == id })
 }
 
 // due is the peers to dial now.

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -93,6 +94,36 @@ func TestTakenPortIsNamed(t *testing.T) {
 	_, err = New(Config{Key: sign.FromSeed(make([]byte, 32)), Network: "n", EnableEncryption: true, ListenAddrs: []string{"127.0.0.1"}, ListenPort: port})
 	if err == nil || !strings.Contains(err.Error(), "port "+strconv.Itoa(port)) || !strings.Contains(err.Error(), "taken") {
 		t.Fatalf("error %v", err)
+	}
+}
+
+// lines hands each line of a log to whoever asks.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+func TestBootstrapPeerOfAnotherNetworkIsWarnedOf(t *testing.T) {
+	stranger := testHost(t, func(c *Config) { c.Network = "testnet-2" })
+	said := make(lines, 64)
+	testHost(t, func(c *Config) {
+		c.Bootstrap = []string{stranger.Addrs()[0]}
+		c.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
+	select {
+	case line := <-said:
+		for _, want := range []string{"bootstrap", stranger.ID().String(), "/bpci/testnet-2", "/bpci/testnet-1", "next="} {
+			if !strings.Contains(line, want) {
+				t.Errorf("the warning does not say %q: %s", want, line)
+			}
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("a bootstrap peer of another network, and not a word of it")
 	}
 }
 

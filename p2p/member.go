@@ -41,7 +41,12 @@ func (p *Host) peerEvent(e any) {
 		_, ed := PublicKey(e.Peer)
 		if !ed || e.ProtocolVersion != memberVersion(p.cfg.Network) {
 			p.stats.strangers.add(1)
-			p.log.Info("closing a connection to a peer of another network", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "speaks", clip(e.ProtocolVersion, 64))
+			if p.isBootstrap(e.Peer) {
+				p.log.Warn("a bootstrap peer is of another network, so this node cannot join by it", "peer", e.Peer, "speaks", clip(e.ProtocolVersion, 64), "this_node", memberVersion(p.cfg.Network),
+					"next", "correct bootstrap, or make this node anew with the genesis document of that peer's chain")
+			} else {
+				p.log.Info("closing a connection to a peer of another network", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "speaks", clip(e.ProtocolVersion, 64))
+			}
 			p.dismiss(e.Peer)
 			return
 		}

@@ -32,6 +32,9 @@ type ChainRef struct {
 	Name string        `json:"name"`
 }
 
+// DisplayName is the network's name and the first digits of the chain id, as consensus.Genesis has it.
+func (c ChainRef) DisplayName() string { return fmt.Sprintf("%.40s-%s", c.Name, c.ID.String()[:6]) }
+
 // Checkpoint is a block that the verifier takes for final, and the epoch of the validators in the file.
 type Checkpoint struct {
 	Height uint64        `json:"height"`

@@ -162,7 +162,7 @@ func (v *verifier) form() (string, error) {
 	}
 	v.set = set
 	if r.Chain != t.Chain {
-		return "", fmt.Errorf("receipt of chain %.40s (%s): the trust file is for %s (%s)", r.Chain.Name, r.Chain.ID.Short(), t.Chain.Name, t.Chain.ID.Short())
+		return "", fmt.Errorf("receipt of chain %s (%s): the trust file is for %s (%s)", r.Chain.DisplayName(), r.Chain.ID.Short(), t.Chain.DisplayName(), t.Chain.ID.Short())
 	}
 	st, err := ParseStatement(r.Envelope.Payload)
 	if err != nil {
@@ -188,7 +188,7 @@ func (v *verifier) form() (string, error) {
 	if v.finality, err = r.Finality.decode(); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("job %s on chain %s, block %d", st.Job.Short(), t.Chain.Name, v.finality.Header().Height), nil
+	return fmt.Sprintf("job %s on chain %s, block %d", st.Job.Short(), t.Chain.DisplayName(), v.finality.Header().Height), nil
 }
 
 // NewCertificate is the public form of a finality proof.
@@ -291,7 +291,11 @@ func (v *verifier) sealOfStatement() (string, error) {
 	case !bytes.Equal(canon.Must(s.Outputs), canon.Must(o.Outputs)):
 		return "", errors.New("the seal has other outputs than the statement")
 	}
-	return fmt.Sprintf("round %d, exit code %d, %d outputs", s.Round, s.ExitCode, len(s.Outputs)), nil
+	detail := fmt.Sprintf("round %d, exit code %d, %d outputs", s.Round, s.ExitCode, len(s.Outputs))
+	if s.OnBehalf != "" {
+		detail += fmt.Sprintf("; client %s signed for %.128q", s.Client.Short(), s.OnBehalf)
+	}
+	return detail, nil
 }
 
 // outputStep compares outputs at hand. If all are, the keyed digest is checked too.

@@ -161,6 +161,9 @@ func TestReceiptVerifiesOffline(t *testing.T) {
 	if !report.Valid() || report.Statement.Job != digest.Of([]byte("job")) {
 		t.Errorf("not valid: %+v", report)
 	}
+	if name := c.genesis.DisplayName(); !strings.Contains(report.Steps[0].Detail, name) {
+		t.Errorf("the chain is %s, and the first line says: %s", name, report.Steps[0].Detail)
+	}
 }
 
 func TestReceiptMayBeIndentedAnew(t *testing.T) {

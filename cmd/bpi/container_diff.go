@@ -145,7 +145,7 @@ func containerInspect(c *cli.Context, e *env) error {
 	}
 	t.row("limits", limitsText(&s.Limits))
 	t.row("events", fmt.Sprintf("%d, of which %d are kept", rec.Count, rec.Kept()))
-	t.row("took", fmt.Sprintf("%s, %s of its clock, %s started", count(int(rec.Totals.Calls), "system call"), virtual(rec), count(int(rec.Totals.Spawned), "process or thread")))
+	t.row("took", fmt.Sprintf("%s, %s of its clock, %d processes and threads", count(int(rec.Totals.Calls), "system call"), virtual(rec), rec.Totals.Spawned))
 	switch {
 	case rec.Start != "":
 		t.row("ended", "could not be started: "+rec.Start)

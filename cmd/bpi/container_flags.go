@@ -212,16 +212,16 @@ func parseIn(list []string) ([]place, error) {
 	return out, nil
 }
 
-// parseOut reads NAME=PATH, or NAME for the folder of that name here.
+// parseOut reads NAME=PATH, or PATH whose last name is the name.
 func parseOut(list []string) ([]place, error) {
 	var out []place
 	for _, v := range list {
 		name, p, ok := strings.Cut(v, "=")
-		if !ok {
-			p = name
+		if !ok || strings.Contains(name, "/") {
+			p, name = v, filepath.Base(v)
 		}
 		if p == "" || !plainFileName(name) {
-			return nil, fmt.Errorf("--out %.80q: want NAME or NAME=PATH, where NAME is one plain name: what the program writes to /out/NAME comes to PATH", v)
+			return nil, fmt.Errorf("--out %.80q: want NAME=PATH or PATH, where NAME is one plain name: what the program writes to /out/NAME comes to PATH", v)
 		}
 		whole, err := filepath.Abs(p)
 		if err != nil {

@@ -2,18 +2,13 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/metanode/metanode/cage"
 	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -23,122 +18,13 @@ type localRoot struct {
 	digest  digest.Digest
 	dir     string // "/", or a folder that is the unpacked root
 	archive string // "" unless the engine must unpack it first
-	origin  string // for people: "/", or the folder that was given
-}
-
-// hostRoot is this machine's own root, named by what is installed on it.
-func hostRoot() (*localRoot, error) {
-	fingerprint, err := fingerprintOf("/")
-	if err != nil {
-		return nil, fmt.Errorf("root: tell what is installed on this machine: %w; give a folder instead: --rootfs DIR", err)
-	}
-	return &localRoot{digest: cage.HostRoot(fingerprint), dir: "/", origin: "/"}, nil
-}
-
-// fingerprintOf tells what is installed below top, the same on machines with the same packages: the system's own name,
-// and each package with its version. Without a list of packages that it can read, it goes by the names and sizes of
-// programs and libraries. What people have put in by hand shows only in the second case, or when programs find it.
-func fingerprintOf(top string) ([]byte, error) {
-	var b bytes.Buffer
-	release, err := os.ReadFile(filepath.Join(top, "etc/os-release"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	fmt.Fprintf(&b, "%d %s", len(release), release)
-	packages, err := installed(top)
-	if err != nil {
-		return nil, err
-	}
-	if len(packages) == 0 {
-		if packages, err = programs(top); err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(packages)
-	for _, p := range packages {
-		fmt.Fprintf(&b, "\x00%s", p)
-	}
-	return b.Bytes(), nil
-}
-
-// installed lists the packages of dpkg, apk or pacman, whichever there is.
-func installed(top string) ([]string, error) {
-	for _, db := range []struct {
-		path, name, version, arch, state string
-	}{
-		{"var/lib/dpkg/status", "Package: ", "Version: ", "Architecture: ", "Status: "},
-		{"lib/apk/db/installed", "P:", "V:", "A:", ""},
-	} {
-		raw, err := os.ReadFile(filepath.Join(top, db.path))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		var list []string
-		for part := range strings.SplitSeq(string(raw), "\n\n") {
-			var name, version, arch, state string
-			for line := range strings.SplitSeq(part, "\n") {
-				for _, f := range []struct {
-					key string
-					to  *string
-				}{{db.name, &name}, {db.version, &version}, {db.arch, &arch}, {db.state, &state}} {
-					if v, ok := strings.CutPrefix(line, f.key); ok && f.key != "" {
-						*f.to = v
-					}
-				}
-			}
-			if name != "" && (db.state == "" || strings.HasSuffix(state, " installed")) {
-				list = append(list, name+" "+version+" "+arch)
-			}
-		}
-		return list, nil
-	}
-	entries, err := os.ReadDir(filepath.Join(top, "var/lib/pacman/local"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var list []string
-	for _, e := range entries { // NAME-VERSION
-		list = append(list, e.Name())
-	}
-	return list, err
-}
-
-// programs lists programs and libraries by name and size.
-func programs(top string) ([]string, error) {
-	var list []string
-	for _, dir := range []string{"bin", "sbin", "lib", "lib64", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/local/bin", "usr/local/lib"} {
-		entries, err := os.ReadDir(filepath.Join(top, dir))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			info, err := e.Info()
-			if err != nil {
-				return nil, err
-			}
-			n := int64(0)
-			if info.Mode().IsRegular() {
-				n = info.Size()
-			}
-			list = append(list, fmt.Sprintf("%s/%s %d", dir, e.Name(), n))
-		}
-	}
-	if len(list) == 0 {
-		return nil, errors.New("there are no programs")
-	}
-	return list, nil
+	origin  string // where it is from: "/", the folder that was given, or originImage and a reference
 }
 
 // folderRoot is the root in a folder, named by the digest of its archive. The cage shows the unpacked archive rather than
 // the folder, so that a run in it is the same wherever the archive is unpacked. It is unpacked once; until then the
-// archive is written into the folder scratch.
-func folderRoot(ctx context.Context, dir, unpacked, scratch string) (*localRoot, error) {
+// archive is written into the folder of the run.
+func folderRoot(ctx context.Context, dir string, l *localCage) (*localRoot, error) {
 	top, err := filepath.Abs(dir)
 	if err == nil {
 		top, err = filepath.EvalSymlinks(top)
@@ -158,12 +44,10 @@ func folderRoot(ctx context.Context, dir, unpacked, scratch string) (*localRoot,
 	if err != nil {
 		return nil, err
 	}
-	r := &localRoot{digest: packed.Digest, dir: top, origin: top}
-	if there := filepath.Join(unpacked, r.digest.String()); isFolder(there) {
-		r.dir = there
+	if r := l.unpacked(packed.Digest, top); r != nil {
 		return r, nil
 	}
-	r.archive = filepath.Join(scratch, "root.tar")
+	r := &localRoot{digest: packed.Digest, archive: filepath.Join(l.run, "root.tar"), origin: top}
 	f, err := os.OpenFile(r.archive, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -174,6 +58,44 @@ func folderRoot(ctx context.Context, dir, unpacked, scratch string) (*localRoot,
 		return nil, err
 	}
 	return r, w.Flush()
+}
+
+// unpacked is the root of a digest if it is unpacked here already, else nil.
+func (l *localCage) unpacked(d digest.Digest, origin string) *localRoot {
+	if dir := filepath.Join(l.roots(), d.String()); isFolder(dir) {
+		return &localRoot{digest: d, dir: dir, origin: origin}
+	}
+	return nil
+}
+
+// originImage begins the origin of a root that was published: the rest is its name and digest.
+const originImage = "image "
+
+// imageRoot is a published image, fetched from a peer unless it is here already.
+func imageRoot(ctx context.Context, e *env, ref string, l *localCage) (*localRoot, error) {
+	if name, hex, ok := strings.Cut(ref, "@sha256:"); ok { // then no peer need be asked what it is
+		d, err := digest.Parse(hex)
+		if err != nil {
+			return nil, usageError(fmt.Errorf("image %.80s: %w", name, err))
+		}
+		if r := l.unpacked(d, originImage+ref); r != nil {
+			return r, nil
+		}
+	}
+	var r *localRoot
+	return r, e.withNode(ctx, func(n *conn) error {
+		d, err := n.Image(ctx, ref)
+		if err != nil {
+			return err
+		}
+		origin := originImage + d.Name + "@sha256:" + d.Digest.String()
+		if r = l.unpacked(d.Digest, origin); r != nil {
+			return nil
+		}
+		e.say("fetching image %s, %s", d.Name, size(d.Bytes))
+		r = &localRoot{digest: d.Digest, archive: filepath.Join(l.run, "root.tar"), origin: origin}
+		return download(ctx, n, d.Digest, d.Bytes, r.archive)
+	})
 }
 
 func isFolder(p string) bool {

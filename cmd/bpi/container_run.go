@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,10 +27,10 @@ func containerRunCommand() *cli.Command {
 			"Exit codes: 3 if the program failed, whatever its own code, which is told; 4 if there is no result. With\n" +
 			"--passthrough-exit the program's own code, as docker run has it, and 125 for trouble of bpi's, 126 or 127 if there is\n" +
 			"no such program.",
-		Flags: []cli.Flag{
+		Flags: append(rootFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "policy", Value: cage.PolicyStrict, Usage: "`NAME` or FILE of the rules; see: bpi policy list"},
 			manyFlag("in", "`NAME=PATH`: a file or folder to show read-only at /in/NAME; PATH alone: under its own name (repeatable)"),
-			manyFlag("out", "`NAME[=PATH]`: the folder /out/NAME; what the program leaves there comes to PATH, or ./NAME (repeatable)"),
+			manyFlag("out", "`NAME=PATH`: the folder /out/NAME; what the program leaves there comes to PATH; PATH alone: under its own name (repeatable)"),
 			&cli.BoolFlag{Name: "force", Usage: "replace folders of outputs that are not empty"},
 			&cli.StringFlag{Name: "work", Usage: "a folder `DIR` of which the program gets a copy at /work to write in"},
 			&cli.StringFlag{Name: "workdir", Usage: "`PATH` in the cage in which the program starts (default: /work)"},
@@ -44,11 +39,9 @@ func containerRunCommand() *cli.Command {
 			&cli.StringFlag{Name: "seed", Usage: "64 hexadecimal `DIGITS` from which randomness comes (default: zeros)"},
 			&cli.StringFlag{Name: "epoch", Usage: "`MOMENT` at which the program's clock begins, as 2026-01-01T00:00:00Z or in seconds since 1970 (default: that one)"},
 			manyFlag("limit", "`NAME=VALUE,…`: limits, such as cpu=10s,mem=1g (default: those of the policy)"),
-			&cli.BoolFlag{Name: "host-root", Usage: "run in this machine's own root, read-only (this is the default)"},
-			&cli.StringFlag{Name: "rootfs", Usage: "run in the root in the folder `DIR`, read-only"},
 			&cli.StringFlag{Name: "witness", Usage: "keep a recording in `FILE`, for bpi container verify, diff and inspect"},
 			&cli.BoolFlag{Name: "passthrough-exit", Usage: "end with the program's own exit code, as docker run does"},
-		},
+		}...),
 		Action: action(containerRun),
 	}
 }
@@ -94,12 +87,16 @@ func containerRunHere(c *cli.Context, e *env) error {
 	}
 	l, err := openCage(e, r.policy)
 	if err != nil {
-		return err
+		return interrupted(c.Context, err)
 	}
 	defer l.close()
 	ctx, cancel := e.bounded(c.Context, 0)
 	defer cancel()
-	if r.inputs.root, err = chooseRoot(ctx, c, l); err != nil {
+	r.inputs.root, err = chooseRoot(ctx, c, e, l)
+	if err == nil && r.inputs.root == nil {
+		r.inputs.root, err = hostRoot()
+	}
+	if err != nil {
 		return interrupted(c.Context, err)
 	}
 	if r.spec.Inputs, err = r.inputs.hash(ctx); err != nil {
@@ -148,8 +145,8 @@ func (r *localRun) flags(c *cli.Context) error {
 		Version: cage.Version, Engine: cage.EngineNative, Mode: r.policy.Mode, Argv: c.Args().Slice(),
 		CPUClass: r.policy.Determinism.CPUClass, Policy: r.policy.Digest(),
 	}
-	if c.Bool("host-root") && c.String("rootfs") != "" {
-		return errors.New("want either --host-root or --rootfs DIR")
+	if err := oneRoot(c); err != nil {
+		return err
 	}
 	var errs [7]error
 	s.Seed, errs[0] = parseSeed(c.String("seed"))
@@ -240,12 +237,39 @@ func readStdin(path string) ([]byte, error) {
 	return b, nil
 }
 
-// chooseRoot finds the root that the flags name.
-func chooseRoot(ctx context.Context, c *cli.Context, l *localCage) (*localRoot, error) {
-	if dir := c.String("rootfs"); dir != "" {
-		return folderRoot(ctx, dir, l.roots(), l.run)
+// rootFlags name the root of a run.
+func rootFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "host-root", Usage: "in this machine's own root, read-only; what run does where no root is named"},
+		&cli.StringFlag{Name: "rootfs", Usage: "in the root in the folder `DIR`, read-only"},
+		&cli.StringFlag{Name: "image", Usage: "in a published image, `NAME`, name@version or name@sha256:…, fetched from a peer unless it is here"},
 	}
-	return hostRoot()
+}
+
+func oneRoot(c *cli.Context) error {
+	n := 0
+	for _, given := range []bool{c.Bool("host-root"), c.String("rootfs") != "", c.String("image") != ""} {
+		if given {
+			n++
+		}
+	}
+	if n > 1 {
+		return errors.New("want one of --host-root, --rootfs DIR and --image NAME")
+	}
+	return nil
+}
+
+// chooseRoot finds the root that the flags name, or gives nil where they name none.
+func chooseRoot(ctx context.Context, c *cli.Context, e *env, l *localCage) (*localRoot, error) {
+	switch {
+	case c.String("rootfs") != "":
+		return folderRoot(ctx, c.String("rootfs"), l)
+	case c.String("image") != "":
+		return imageRoot(ctx, e, c.String("image"), l)
+	case c.Bool("host-root"):
+		return hostRoot()
+	}
+	return nil, nil
 }
 
 // check refuses a spec that no cage may run under the policy. All that is in it comes from the command line.
@@ -305,154 +329,4 @@ func interrupted(ctx context.Context, err error) error {
 		return fail(exitTimeout, "the time given with --timeout is over: the program was ended, and nothing of it is kept")
 	}
 	return err
-}
-
-// report shows what the program wrote, brings its outputs to their places and says how it ended.
-func (r *localRun) report(e *env, l *localCage, rec *cage.Recording) error {
-	if r.inputs.empty > 0 {
-		e.say("note: %s without a file %s left out of the inputs", count(r.inputs.empty, "folder"), map[bool]string{true: "was", false: "were"}[r.inputs.empty == 1])
-	}
-	if r.keep != "" {
-		raw, err := rec.Encode()
-		if err == nil {
-			err = writeWhole(r.keep, raw)
-		}
-		if err != nil {
-			return fmt.Errorf("keep the recording: %w", err)
-		}
-	}
-	failure := r.failure(rec)
-	missing, err := r.deliver(e, l, rec)
-	if err == nil && failure == nil {
-		err = missing
-	}
-	if e.json {
-		if werr := r.writeJSON(e, l, rec); werr != nil {
-			return werr
-		}
-	} else if rec.Start == "" { // else its standard error is only the cause, which failure tells
-		if werr := relay(e, l); werr != nil {
-			return werr
-		}
-	}
-	if r.keep != "" {
-		e.say("witness %s, recorded in %s; run it again with: bpi container verify %s", rec.Result.Witness.Short(), r.keep, r.keep)
-	}
-	if failure != nil {
-		return errors.Join(failure, err)
-	}
-	return err
-}
-
-// relay writes what the program wrote to its own standard output and error.
-func relay(e *env, l *localCage) error {
-	for _, s := range []struct {
-		name string
-		to   io.Writer
-	}{{cage.OutputStdout, e.out}, {cage.OutputStderr, e.err}} {
-		f, err := os.Open(filepath.Join(outputsOf(l), s.name))
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(s.to, f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("write the program's %s: %w", s.name, err)
-		}
-	}
-	return nil
-}
-
-// deliver brings the outputs to their places. missing says which the program did not make.
-func (r *localRun) deliver(e *env, l *localCage, rec *cage.Recording) (missing, err error) {
-	made := map[string]bool{}
-	others := map[string]bool{}
-	for _, o := range rec.Result.Outputs {
-		file, ok := strings.CutPrefix(o.Name, cage.OutputPrefix)
-		if !ok {
-			continue
-		}
-		top, _, _ := strings.Cut(file, "/")
-		if slices.Contains(r.spec.Outs, top) {
-			made[top] = true
-		} else {
-			others[top] = true
-		}
-	}
-	for _, o := range r.outs {
-		if !made[o.name] {
-			missing = errors.Join(missing, fail(exitProgram, "the program left no file in /out/%s, the output %s; let it write one there, or leave out --out %s", o.name, o.name, o.name))
-			continue
-		}
-		if err := deliver(filepath.Join(outputsOf(l), "out", o.name), o, r.force); err != nil {
-			return missing, err
-		}
-	}
-	for _, name := range sortedKeys(others) {
-		e.say("note: the program left /out/%s, which no --out asks for; to have it: --out %s", clean(name), clean(name))
-	}
-	return missing, nil
-}
-
-func sortedKeys(m map[string]bool) []string {
-	var list []string
-	for k := range m {
-		list = append(list, k)
-	}
-	slices.Sort(list)
-	return list
-}
-
-// failure is nil if the program ended well.
-func (r *localRun) failure(rec *cage.Recording) error {
-	res := &rec.Result
-	code := int(res.ExitCode)
-	switch {
-	case rec.Start != "":
-		next := "make it executable, or name the program that reads it, as in: sh FILE"
-		if code == cage.ExitNotFound {
-			next = "look what the root has, as in: bpi container run -- ls /usr/bin"
-			if r.inputs.root.origin != "/" {
-				next = "look what the root has: ls " + r.inputs.root.origin
-			}
-		}
-		return &exitError{code: exitUsage, err: &programError{code, fmt.Sprintf("program %s cannot start: %s; %s", r.spec.Argv[0], rec.Start, next)}}
-	case res.Killed != "":
-		return &exitError{code: exitProgram, err: &programError{code, "the program was ended by the cage: " + killedText(res.Killed, &r.spec, r.policyRef)}}
-	case code > 128 && signalName(code-128) != "":
-		return &exitError{code: exitProgram, err: &programError{code, fmt.Sprintf("program exited with %d, as one that %s ended", code, signalName(code-128))}}
-	case code != 0:
-		return &exitError{code: exitProgram, err: &programError{code, fmt.Sprintf("program exited with %d", code)}}
-	}
-	return nil
-}
-
-// writeJSON tells everything about the run in one object.
-func (r *localRun) writeJSON(e *env, l *localCage, rec *cage.Recording) error {
-	v := recordingJSON(rec)
-	outputs := []map[string]any{}
-	for _, o := range rec.Result.Outputs {
-		m := map[string]any{"name": o.Name, "digest": o.Digest, "bytes": o.Bytes}
-		file, ok := strings.CutPrefix(o.Name, cage.OutputPrefix)
-		top, rest, _ := strings.Cut(file, "/")
-		for _, p := range r.outs {
-			if ok && p.name == top {
-				m["path"] = filepath.Join(p.path, filepath.FromSlash(rest))
-			}
-		}
-		outputs = append(outputs, m)
-	}
-	v["outputs"] = outputs
-	for _, name := range []string{cage.OutputStdout, cage.OutputStderr} {
-		b, err := os.ReadFile(filepath.Join(outputsOf(l), name))
-		if err != nil {
-			return err
-		}
-		if utf8.Valid(b) && !bytes.ContainsRune(b, 0) {
-			v[name] = string(b)
-		} else {
-			v[name+"_base64"] = base64.StdEncoding.EncodeToString(b)
-		}
-	}
-	return writeJSON(e.out, v)
 }

@@ -46,8 +46,8 @@ func TestContainerFlagsAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outs, err := parseOut([]string{"z=/tmp/z", "result", "a,b=c"})
-	if err != nil || !reflect.DeepEqual(outs, []place{{"a,b", filepath.Join(dir, "c")}, {"result", filepath.Join(dir, "result")}, {"z", "/tmp/z"}}) {
+	outs, err := parseOut([]string{"z=/tmp/z", "result", "a,b=c", "/tmp/d=e/"})
+	if err != nil || !reflect.DeepEqual(outs, []place{{"a,b", filepath.Join(dir, "c")}, {"d=e", "/tmp/d=e"}, {"result", filepath.Join(dir, "result")}, {"z", "/tmp/z"}}) {
 		t.Errorf("outputs %v, %v", outs, err)
 	}
 	for in, want := range map[string]string{"": "/work", "/": "/", "src/a": "/work/src/a", "/tmp/../usr/": "/usr", "..": "/"} {
@@ -133,20 +133,24 @@ func TestContainerRunRefusesWithTheNextStep(t *testing.T) {
 		{"run --out o=nowhere/deep true", exitFailure, "mkdir -p "},
 		{"run --out o --out o=p true", exitUsage, "the output o goes to"},
 		{"run --out o=p --out q=p true", exitUsage, "the output o goes to"},
-		{"run --out a/b true", exitUsage, "NAME is one plain name"},
+		{"run --out .. true", exitUsage, "NAME is one plain name"},
+		{"run --out nowhere/b true", exitFailure, "output b: there is no folder"},
 		{"run --policy compute-only --out o true", exitUsage, `there can be no output "o"`},
 		{"run --policy compute-only --work full true", exitUsage, "no copy at /work/file"},
 		{"run --witness nowhere/w.cbor true", exitFailure, "there is no folder nowhere; make it first"},
 		{"run --witness empty true", exitFailure, "is a folder; name a file"},
 		{"run --stdin nowhere true", exitFailure, "--stdin"},
 		{"run --stdin long true", exitFailure, "give it as a file: --in data=FILE"},
-		{"run --host-root --rootfs full true", exitUsage, "want either --host-root or --rootfs DIR"},
+		{"run --host-root --rootfs full true", exitUsage, "want one of --host-root, --rootfs DIR and --image NAME"},
+		{"run --image x --rootfs full true", exitUsage, "want one of --host-root"},
+		{"run --image x@sha256:12 true", exitUsage, "want 64 hexadecimal digits"},
+		{"run --image x true", exitFailure, "bpi devnet up"},
 		{"run --rootfs nowhere true", exitFailure, "root nowhere"},
 		{"run --rootfs full/file true", exitFailure, "is no folder; give one that holds bin, lib, usr"},
 		{"verify", exitUsage, "want one recording"},
 		{"verify nowhere.cbor", exitFailure, "bpi container run --witness nowhere.cbor -- CMD"},
 		{"verify long", exitInvalid, "long is no whole recording"},
-		{"verify long --rootfs x --host-root", exitUsage, "want either"},
+		{"verify long --rootfs x --host-root", exitUsage, "want one of"},
 		{"diff long", exitUsage, "want two recordings, have 1 argument"},
 		{"diff long long", exitInvalid, "long is no whole recording"},
 		{"inspect nowhere.cbor", exitFailure, "there is no such file"},

@@ -23,12 +23,10 @@ func containerVerifyCommand() *cli.Command {
 		Description: "The recording knows the program, its limits, its seed and the digests of everything that it read, and where that was.\n" +
 			"What is somewhere else now, or on another machine, is named with --in, --work and --rootfs. Exit code 0: the same\n" +
 			"witness, and so the same events and the same bytes; 5: what differs first is told; 4: this run gave no result.",
-		Flags: []cli.Flag{
+		Flags: append(rootFlags(), []cli.Flag{
 			manyFlag("in", "`NAME=PATH`: where the input NAME is now (repeatable)"),
 			&cli.StringFlag{Name: "work", Usage: "the folder `DIR` that was given with --work, where it is now"},
-			&cli.BoolFlag{Name: "host-root", Usage: "in this machine's own root, wherever the recording was made"},
-			&cli.StringFlag{Name: "rootfs", Usage: "the root is in the folder `DIR` now"},
-		},
+		}...),
 		Action: action(containerVerify),
 	}
 }
@@ -63,8 +61,8 @@ func containerVerify(c *cli.Context, e *env) error {
 	if err != nil {
 		return usageError(fmt.Errorf("bpi container verify: %w", err))
 	}
-	if c.Bool("host-root") && c.String("rootfs") != "" {
-		return usageError(errors.New("bpi container verify: want either --host-root or --rootfs DIR"))
+	if err := oneRoot(c); err != nil {
+		return usageError(fmt.Errorf("bpi container verify: %w", err))
 	}
 	rec, err := readRecording(path)
 	if err != nil {
@@ -82,13 +80,13 @@ func containerVerify(c *cli.Context, e *env) error {
 	}
 	l, err := openCage(e, policy)
 	if err != nil {
-		return err
+		return interrupted(c.Context, err)
 	}
 	defer l.close()
 	ctx, cancel := e.bounded(c.Context, 0)
 	defer cancel()
 	r := &localRun{policy: policy, spec: rec.Spec}
-	if r.inputs.root, err = rootAgain(ctx, c, l, rec); err != nil {
+	if r.inputs.root, err = rootAgain(ctx, c, e, l, rec); err != nil {
 		return interrupted(c.Context, err)
 	}
 	if err := r.inputs.again(ctx, rec, moved, c.String("work")); err != nil {
@@ -129,40 +127,34 @@ func hintOf(rec *cage.Recording, name string) string {
 	return ""
 }
 
-// rootAgain finds the recording's root, and refuses one that has changed.
-func rootAgain(ctx context.Context, c *cli.Context, l *localCage, rec *cage.Recording) (*localRoot, error) {
-	dir := orElse(c.String("rootfs"), hintOf(rec, "root"))
-	if c.Bool("host-root") {
-		dir = "/"
+// rootAgain finds the recording's root, where the flags say or where it was, and refuses another one. A root that is
+// unpacked here is it, whatever became of what it was packed from.
+func rootAgain(ctx context.Context, c *cli.Context, e *env, l *localCage, rec *cage.Recording) (*localRoot, error) {
+	origin, want := hintOf(rec, "root"), rec.Spec.Image
+	r, err := chooseRoot(ctx, c, e, l)
+	if r == nil && err == nil {
+		r = l.unpacked(want, origin)
 	}
-	var r *localRoot
-	var err error
-	switch info, serr := os.Stat(dir); {
-	case dir == "":
-		return nil, errors.New("the recording does not tell where its root was; name it: --host-root, or --rootfs DIR")
-	case serr != nil:
-		return nil, fmt.Errorf("root: %w; say where it is now: --rootfs DIR", serr)
-	case dir == "/":
-		r, err = hostRoot()
-	case info.IsDir():
-		r, err = folderRoot(ctx, dir, l.roots(), l.run)
-	default:
-		r = &localRoot{archive: dir, origin: dir}
-		if r.archive, err = filepath.Abs(dir); err == nil {
-			r.digest, _, err = hashFile(ctx, dir)
+	if r == nil && err == nil {
+		switch ref, image := strings.CutPrefix(origin, originImage); {
+		case image:
+			r, err = imageRoot(ctx, e, ref, l)
+		case origin == "/":
+			r, err = hostRoot()
+		case origin == "":
+			err = errors.New("the recording does not tell where its root was; name it with --host-root, --rootfs DIR or --image NAME")
+		default:
+			r, err = folderRoot(ctx, origin, l)
 		}
 	}
-	if err != nil {
-		return nil, err
+	if err != nil || r.digest == want {
+		return r, err
 	}
-	if r.digest != rec.Spec.Image {
-		next := "give the root as it was: --rootfs DIR"
-		if dir == "/" {
-			next = "what is installed here is not what was there: go where the same packages are installed, or record with --rootfs DIR, which can be kept and copied"
-		}
-		return nil, fmt.Errorf("the root %s is not that of the recording: it is sha256:%s now, and was sha256:%s; %s", dir, r.digest.Short(), rec.Spec.Image.Short(), next)
+	next := "name the root as it was: --rootfs DIR, or --image NAME"
+	if r.origin == "/" {
+		next = "what is installed here is not what was there: go where the same packages are installed, or record in a root that can be kept: --rootfs DIR"
 	}
-	return r, nil
+	return nil, fmt.Errorf("the root %s is not that of the recording: it is sha256:%s, and that was sha256:%s; %s", r.origin, r.digest.Short(), want.Short(), next)
 }
 
 // again finds the inputs of a recording where they are now, and refuses those that have changed.

@@ -109,7 +109,7 @@ func TestWrongFlagsExitWithTwo(t *testing.T) {
 		"job run --image base --in data true":               "want NAME=DATASET or NAME=DIGEST",
 		"job run --image base --in d=./f true":              "bpi dataset add",
 		"job run --image base --in d=a --in d=b true":       "another input called d",
-		"job run --image base --out a/b true":               "NAME is one plain name",
+		"job run --image base --out .. true":                "NAME is one plain name",
 		"job run --image base --limit cpu=0s true":          "a limit of 0",
 		"job run --image base --limit cups=1s true":         "want NAME=VALUE with a name of",
 		"job run --image base --seed zz true":               "64 lower-case hexadecimal digits",

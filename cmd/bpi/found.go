@@ -45,10 +45,18 @@ func readCard(path string) (founder, error) {
 	if err != nil {
 		return founder{}, fmt.Errorf("founder's card: %w; its peer writes it with: bpi init --card > FILE", err)
 	}
+	f, err := parseCard(raw)
+	if err != nil {
+		return founder{}, fmt.Errorf("founder's card %s: %w; its peer writes it with: bpi init --card > FILE", path, err)
+	}
+	return f, nil
+}
+
+func parseCard(raw []byte) (founder, error) {
 	var c card
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	err = d.Decode(&c)
+	err := d.Decode(&c)
 	if err == nil {
 		if _, more := d.Token(); more != io.EOF {
 			err = errors.New("there is more than one JSON value")
@@ -61,10 +69,7 @@ func readCard(path string) (founder, error) {
 	default:
 		err = checkPeerName(c.Name)
 	}
-	if err != nil {
-		return founder{}, fmt.Errorf("founder's card %s: %w; its peer writes it with: bpi init --card > FILE", path, err)
-	}
-	return founder{name: c.Name, node: c.Node, validator: c.Validator, operator: c.Operator}, nil
+	return founder{name: c.Name, node: c.Node, validator: c.Validator, operator: c.Operator}, err
 }
 
 func checkPeerName(s string) error {

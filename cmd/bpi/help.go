@@ -34,6 +34,7 @@ var examples = map[string][]string{
 		"bpi init --new-chain --network mine", "bpi init --card --name berta > berta.json",
 		"bpi init --new-chain --network mesh --name anna --founder berta.json --founder carl.json --founder dora.json",
 		"bpi init --genesis genesis.cbor --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…",
+		"bpi init --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…",
 	},
 	"node start": {"bpi node start", "bpi node start --config configs/devnet.toml"},
 	"node drain": {"bpi node drain", "bpi node drain --off"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/metanode/metanode/configs"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/keyfile"
 	"github.com/metanode/metanode/internal/sign"
@@ -22,10 +24,10 @@ func initCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "make a peer's keys and configuration in BPI_HOME",
 		Description: "With --genesis the peer joins that chain; it follows it, and validates or executes if the chain admits its\n" +
-			"keys. With --new-chain it begins a chain of its own: of one validator, or with --founder of several peers, that\n" +
+			"keys. With --bootstrap alone it asks those peers for the genesis, and believes them. With --new-chain it begins a chain of its own: of one validator, or with --founder of several peers, that\n" +
 			"have each made a card with --card. The genesis document then goes to all of them, and each joins with --genesis.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "genesis", Usage: "genesis `FILE` of the chain to join (a running peer's is at /v1/chain/genesis)"},
+			&cli.StringFlag{Name: "genesis", Usage: "genesis `FILE` of the chain to join (default: the bootstrap peers' word)"},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` of a peer to join by; may be given more than once"},
 			&cli.BoolFlag{Name: "new-chain", Usage: "begin a chain, of this peer and of those whose cards are given with --founder"},
 			&cli.StringSliceFlag{Name: "founder", Usage: "card `FILE` of another peer that the new chain begins with; may be given more than once"},
@@ -66,8 +68,8 @@ func initialise(c *cli.Context, e *env) error {
 	if !fresh && len(c.StringSlice("founder")) > 0 {
 		return usageError(errors.New("bpi init: --founder goes with --new-chain"))
 	}
-	if (from == "") == !fresh {
-		return usageError(errors.New("bpi init: want either --genesis FILE, to join a chain, or --new-chain, to begin one"))
+	if join := from != "" || len(cfg.P2P.Bootstrap) > 0; fresh && from != "" || !fresh && !join {
+		return usageError(errors.New("bpi init: want either --genesis FILE or --bootstrap MULTIADDR, to join a chain, or --new-chain, to begin one"))
 	}
 	if fresh && cfg.Network == "" {
 		cfg.Network = "metanode"
@@ -104,13 +106,13 @@ func initialise(c *cli.Context, e *env) error {
 			}
 		}
 	} else {
-		g, raw, err := configs.ReadGenesis(from)
+		g, raw, err := genesisToJoin(c.Context, e, from, cfg.P2P.Bootstrap)
 		if err != nil {
 			return err
 		}
 		cfg.Consensus = configs.Consensus{BlockTimeMs: g.BlockTimeMs, MaxTransactionsPerBlock: g.MaxTxsPerBlock, ValidatorCount: len(g.Validators)}
 		if cfg.Network != "" && cfg.Network != g.Name {
-			return fmt.Errorf("genesis %s begins network %q, not %q", from, g.Name, cfg.Network)
+			return fmt.Errorf("the genesis document begins network %q, not %q; correct --network, or get the other network's document", g.Name, cfg.Network)
 		}
 		cfg.Network = g.Name
 		if len(cfg.P2P.Bootstrap) == 0 {
@@ -138,6 +140,41 @@ func initialise(c *cli.Context, e *env) error {
 	}
 	fmt.Fprintln(e.out, p2p.PeerID(keys.node))
 	return nil
+}
+
+// genesisToJoin gives the document of the chain to join and its bytes: those of the file, or without one those of the
+// first bootstrap peer that answers. The peer is the one that its address names, but whether its chain is the one that
+// was meant, only the person can tell.
+func genesisToJoin(ctx context.Context, e *env, file string, bootstrap []string) (*consensus.Genesis, []byte, error) {
+	if file != "" {
+		return configs.ReadGenesis(file)
+	}
+	var errs []error
+	for _, addr := range bootstrap {
+		raw, err := askGenesis(ctx, e, addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		g, err := configs.ParseGenesis(raw)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("genesis document of peer %s: %w", addr, err))
+			continue
+		}
+		e.say("peer %s gave the genesis document of chain %s: compare this id with one that you have from somebody you trust", addr, g.ChainID())
+		return g, raw, nil
+	}
+	return nil, nil, fmt.Errorf("no bootstrap peer gave its genesis document; get the file from whoever runs the network, and name it with --genesis: %w", errors.Join(errs...))
+}
+
+func askGenesis(ctx context.Context, e *env, addr string) ([]byte, error) {
+	c, err := e.dialPeer(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	raw, err := c.Genesis(ctx)
+	return raw, c.explain(err)
 }
 
 // makeKeys loads a peer's three keys from dir/keys, and makes those that are missing.

@@ -64,7 +64,7 @@ func (e *env) trustFor(ctx context.Context, flag string, chain digest.Digest, c 
 	if err := writeNew(path, raw); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("pin the trust file: %w", err)
 	}
-	e.say("first contact with chain %s-%s: its validators are believed from now on, as %s says (%s)", t.Chain.Name, t.Chain.ID.Short()[:6], c.where, tilde(path))
+	e.say("first contact with chain %s: its validators are believed from now on, as %s says (%s)", t.Chain.DisplayName(), c.where, tilde(path))
 	return t, nil
 }
 

@@ -9,8 +9,11 @@
 #include <utime.h>
 #include <unistd.h>
 
-static char paths[2][PATH_CAP];      /* of the change under way; the entry and the exit stop of one follow each other */
+/* The change under way; the entry and the exit stop of one follow each other. */
 static struct thread *changing;
+static char paths[2][PATH_CAP];
+static struct where places[2];
+static struct stat folders[2];       /* where its names stand; st_ino 0: nowhere */
 
 void change_event(struct thread *t, long result, const char *path, const char *second)
 {
@@ -42,6 +45,18 @@ static const struct shape { short nr, dir1, path1, dir2, path2; bool names, size
 	{SYS_mknod, -1, 0, -1, -1, true, false}, {SYS_mknodat, 0, 1, -1, -1, true, false},
 };
 
+/* now sets what has changed of the file at a path itself: its content too if written, else only what is told of it. */
+static void now(const struct where *w, bool follow, bool written)
+{
+	struct stat st;
+	if (stat_where(w, follow, &st) < 0)
+		return;
+	if (written)
+		note_written(st.st_dev, st.st_ino);
+	else
+		set_times(&st, NULL, NULL);
+}
+
 static int changed(struct thread *t, long result)
 {
 	if (changing != t)
@@ -49,44 +64,52 @@ static int changed(struct thread *t, long result)
 	changing = NULL;
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		if (shapes[i].nr == t->nr && result == 0) {
-			struct stat st;
 			const struct shape *s = &shapes[i];
+			int made = s->path2 >= 0;
 			if (s->names)
-				note_names_changed();
-			const char *made = s->path2 >= 0 ? paths[s->path1 >= 0] : paths[0];
-			/* What came into being, or changed its size: by its text, which the kernel has just resolved. */
-			if (s->size || t->nr == SYS_mknod || t->nr == SYS_mknodat || t->nr == SYS_symlink || t->nr == SYS_symlinkat) {
-				if (fstatat(AT_FDCWD, made, &st, s->size ? 0 : AT_SYMLINK_NOFOLLOW) == 0)
-					note_written(st.st_dev, st.st_ino);
-			} else if (t->nr != SYS_unlink && t->nr != SYS_unlinkat && t->nr != SYS_rmdir && t->nr != SYS_mkdir && t->nr != SYS_mkdirat) {
-				if (fstatat(AT_FDCWD, made, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-					set_times(&st, NULL, NULL); /* its ctime is now */
+				for (int k = 0; k < 2; k++)
+					if (folders[k].st_ino)
+						note_folder(&folders[k]);
+			switch (t->nr) {
+			case SYS_unlink: case SYS_unlinkat: case SYS_rmdir:
+				break;
+			case SYS_mkdir: case SYS_mkdirat: case SYS_mknod: case SYS_mknodat: case SYS_symlink: case SYS_symlinkat:
+				now(&places[made], false, true);
+				break;
+			default:
+				now(&places[made], s->size || !s->names, s->size);
 			}
 		}
+	end_where(&places[0]);
+	end_where(&places[1]);
 	change_event(t, result, paths[0], paths[1][0] ? paths[1] : NULL);
 	return V_DONE;
 }
 
 int do_change(struct thread *t)
 {
-	static struct where w;
 	const struct shape *s = shapes;
 	while (s->nr != t->nr)
 		s++;
-	paths[0][0] = paths[1][0] = 0;
 	const short dirs[2] = {s->dir1, s->dir2}, at[2] = {s->path1, s->path2};
 	for (int i = 0; i < 2; i++) {
+		end_where(&places[i]); /* relaxed: of a change that another's has overtaken */
+		paths[i][0] = 0;
+		folders[i].st_ino = 0;
 		if (at[i] < 0)
 			continue;
-		bool empty_ok = (t->nr == SYS_linkat && i == 0) || t->nr == 452;
-		long r = read_where(t, dirs[i] < 0 ? AT_FDCWD : (int)t->a[dirs[i]], t->a[at[i]], empty_ok, &w);
+		bool empty_ok = (t->nr == SYS_linkat && i == 0) || t->nr == 452, link = t->nr == SYS_link || t->nr == SYS_linkat;
+		long r = read_where(t, dirs[i] < 0 ? AT_FDCWD : (int)t->a[dirs[i]], t->a[at[i]], empty_ok, &places[i]);
 		if (r < 0) {
+			end_where(&places[0]);
 			change_event(t, r, i ? paths[0] : "", NULL);
 			answer(t, r);
 			return V_DONE;
 		}
-		end_where(&w);
-		strcpy(paths[i], w.absolute);
+		/* A link to a file changes nothing where the file stands. */
+		if (s->names && !(link && i == 0) && !parent_of(places[i].base, places[i].text, &folders[i]))
+			folders[i].st_ino = 0;
+		strcpy(paths[i], places[i].absolute);
 	}
 	if (s->path1 < 0 && peek_string(t, t->a[0], paths[0], PATH_CAP) < 0)
 		paths[0][0] = 0;

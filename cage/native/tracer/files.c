@@ -89,6 +89,16 @@ int file_of(struct thread *t, int fd)
 			return -errno;
 	}
 	int got = (int)syscall(SYS_pidfd_getfd, s->pidfd, fd, 0);
+	if (got < 0 && (errno == EBADF || errno == ESRCH) && t->tid != t->p->pid) {
+		/* A first thread that has ended has no table any more; the others of its process do. */
+		int own = (int)syscall(SYS_pidfd_open, t->tid, O_EXCL /* PIDFD_THREAD, Linux 6.9 */);
+		if (own >= 0) {
+			got = (int)syscall(SYS_pidfd_getfd, own, fd, 0);
+			int e = errno;
+			close(own);
+			errno = e;
+		}
+	}
 	return got < 0 ? -errno : got;
 }
 
@@ -199,16 +209,25 @@ long stat_fd(struct thread *t, int fd, struct stat *st)
 	return r;
 }
 
+/* In /proc a descriptor is a link with the name of what it leads to. Of a pipe, or a file without a name, that leads nowhere. */
+long stat_path(struct thread *t, const struct where *w, bool follow, struct stat *st)
+{
+	int fd = w->proc && follow ? fd_by_name(t, w->absolute) : -1;
+	if (fd < 0)
+		return stat_where(w, follow, st);
+	long r = stat_fd(t, fd, st);
+	return r == -EBADF ? -ENOENT : r;
+}
+
 /* --- virtual inodes and times: one open-addressed table by (device, inode) */
 struct node {
 	uint64_t dev, ino; /* ino 0 with dev 0: free */
 	uint64_t number;
 	struct times at;
-	bool timed;        /* at is set; else the epoch, or for a folder the last change of a name */
+	bool timed;        /* at is set; else the epoch */
 };
 static struct node *nodes;
 static size_t nodes_cap, nodes_used;
-static uint64_t names_changed_ns;
 uint64_t names_generation = 1;
 
 static size_t spread(uint64_t dev, uint64_t ino)
@@ -258,9 +277,26 @@ void note_written(uint64_t dev, uint64_t ino)
 	n->timed = true;
 }
 
-void note_names_changed(void)
+bool parent_of(int base, const char *text, struct stat *st)
 {
-	names_changed_ns = vnow();
+	char folder[PATH_CAP];
+	size_t n = strlen(text);
+	while (n > 1 && text[n - 1] == '/')
+		n--;
+	while (n > 0 && text[n - 1] != '/')
+		n--;
+	memcpy(folder, text, n);
+	folder[n] = 0;
+	return fstatat(base, folder, st, n ? 0 : AT_EMPTY_PATH) == 0;
+}
+
+void note_folder(const struct stat *st)
+{
+	struct node *n = node_of(st->st_dev, st->st_ino);
+	if (!n->timed)
+		n->at.a = job->epoch_ns;
+	n->at.m = n->at.c = vnow();
+	n->timed = true;
 	names_generation++;
 }
 
@@ -270,8 +306,6 @@ void times_of(const struct stat *st, struct times *out)
 	out->a = out->m = out->c = job->epoch_ns;
 	if (n->timed)
 		*out = n->at;
-	else if (S_ISDIR(st->st_mode) && names_changed_ns && writable_dev(st->st_dev))
-		out->a = out->m = out->c = names_changed_ns;
 }
 
 void set_times(const struct stat *st, const uint64_t *a, const uint64_t *m)

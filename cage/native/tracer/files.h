@@ -25,6 +25,7 @@ int read_where(struct thread *t, int dirfd, uint64_t addr, bool empty_ok, struct
 void end_where(struct where *w);
 long stat_where(const struct where *w, bool follow, struct stat *st); /* raw: as the kernel has it */
 long stat_fd(struct thread *t, int fd, struct stat *st);              /* raw */
+long stat_path(struct thread *t, const struct where *w, bool follow, struct stat *st); /* stat_where(), also through the name of a descriptor */
 
 /* Times of files, ns since 1970. */
 struct times { uint64_t a, m, c; };
@@ -32,12 +33,15 @@ void times_of(const struct stat *st, struct times *out);
 void set_times(const struct stat *st, const uint64_t *a, const uint64_t *m); /* NULL: stays */
 bool writable_dev(uint64_t dev);
 extern uint64_t names_generation;  /* grows with each change of any name */
+bool parent_of(int base, const char *text, struct stat *st); /* the folder in which the last name of a path stands, as the kernel has it */
+void note_folder(const struct stat *st); /* a name in it came, went or moved: its times are now */
 void forget_cwd(void);
 void forget_process(pid_t pid);    /* its number may come again */
 
 
 /* dev.c and procfs.c */
 extern uint64_t proc_dev, dev_dev; /* st_dev of the two; 0 while there is none */
+int fd_by_name(struct thread *t, const char *absolute); /* the caller's descriptor for which a path below /proc or /dev stands; -1: none */
 
 
 /* execfile.c: 0, or why the file is no program of this cage; most of what is wrong with it the kernel finds */

@@ -9,9 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* A trapped call lets so much virtual time pass; after so many calls in one go, others have a turn. */
-#define CALL_NS 100
-#define SLICE 1000
+#define SLICE 1000 /* after so many calls in one go, others have a turn */
 
 struct thread *threads, *running;
 struct process *processes;
@@ -66,6 +64,9 @@ void drop_thread(struct thread *t)
 	*at = t->same;
 	dequeue(t);
 	forget_opening(t);
+	for (struct process *p = processes; p; p = p->next)
+		if (p->vforker == t)
+			p->vforker = NULL;
 	if (running == t)
 		running = NULL;
 	free(t);
@@ -114,7 +115,7 @@ static void obey(struct thread *t, int verdict)
 		if (!(job->flags & TJ_RELAXED))
 			return;
 	}
-	if (t->state == READY && ++t->slice > SLICE && !(job->flags & TJ_RELAXED)) {
+	if (t->state == READY && ++t->slice > SLICE && !t->p->exiting && !(job->flags & TJ_RELAXED)) {
 		t->slice = 0;
 		to_tail(t);
 		if (running == t)
@@ -122,6 +123,16 @@ static void obey(struct thread *t, int verdict)
 		return;
 	}
 	go(t);
+}
+
+static void fire_due(void)
+{
+	uint64_t due = next_timer();
+	if (due && due <= vnow())
+		fire_timers();
+	due = fd_next_timer();
+	if (due && due <= vnow())
+		fd_fire_timers();
 }
 
 static void at_call(struct thread *t)
@@ -139,12 +150,9 @@ static void at_call(struct thread *t)
 		finish_killed(TJ_KILLED_CALLS);
 	if (vtick(CALL_NS) - job->epoch_ns > job->virtual_ns)
 		finish_killed(TJ_KILLED_TIME);
-	uint64_t due = next_timer();
-	if (due && due <= vnow())
-		fire_timers();
-	due = fd_next_timer();
-	if (due && due <= vnow())
-		fd_fire_timers();
+	fire_due();
+	if (t->p->killed)
+		return;
 	const struct call *c = call_of(t->nr);
 	int verdict = V_DONE;
 	if (c && c->entry) {
@@ -219,15 +227,15 @@ static struct thread *pick(void)
 		for (struct thread *t = threads; t; t = t->next) {
 			if (can(t))
 				return t;
-			if (t->state == IN_KERNEL || t->out)
+			if (t->state == IN_KERNEL || (t->out && t->state != STOPPED && t->state != DEAD))
 				kernel = true;
 			else if (t->state != DEAD)
 				earlier(&least, t->deadline);
 		}
-		if (kernel && !least)
-			return NULL; /* its report will come */
 		earlier(&least, next_timer());
 		earlier(&least, fd_next_timer());
+		if (kernel && !least)
+			return NULL; /* its report will come */
 		if (!least)
 			finish_killed(TJ_KILLED_DEADLOCK);
 		if (least > vnow())
@@ -236,13 +244,27 @@ static struct thread *pick(void)
 			finish_killed(TJ_KILLED_TIME);
 		fire_timers();
 		fd_fire_timers();
+		if (anybody_dies())
+			return NULL;
 	}
+}
+
+/* A process is stopped when all of its threads are: then its parent can hear of it. */
+static void all_stopped(struct process *p)
+{
+	for (struct thread *t = threads; t; t = t->next)
+		if (t->p == p && t->state != STOPPED && t->state != DEAD)
+			return;
+	p->stop_news = true;
+	p->continue_news = false;
 }
 
 static void stopped(struct thread *t, int status)
 {
 	int event = status >> 16, sig = WSTOPSIG(status);
 	t->out = false;
+	if (t->p->clock_at)
+		clock_in(t);
 	switch (event) {
 	case PTRACE_EVENT_SECCOMP:
 		at_call(t);
@@ -260,12 +282,15 @@ static void stopped(struct thread *t, int status)
 		return;
 	case PTRACE_EVENT_STOP:
 		if (sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU) {
-			t->state = IN_KERNEL; /* until SIGCONT */
+			t->state = STOPPED; /* until SIGCONT */
 			if (running == t)
 				running = NULL;
 			resume(t, PTRACE_LISTEN, 0);
-		} else if (t->state == IN_KERNEL) {
+			all_stopped(t->p);
+		} else if (t->state == STOPPED) {
 			t->state = READY;
+			t->p->stop_news = false;
+			t->p->continue_news = true;
 			to_tail(t);
 		} else {
 			go(t);
@@ -276,12 +301,34 @@ static void stopped(struct thread *t, int status)
 		at_return(t);
 		return;
 	}
-	if ((sig == SIGSEGV || sig == SIGILL) && emulate_instruction(t, sig)) {
-		go(t);
+	int verdict = sig == SIGSEGV || sig == SIGILL ? emulate_instruction(t, sig) : -1;
+	if (verdict >= 0) {
+		fire_due();
+		obey(t, verdict);
 		return;
 	}
 	signal_stop(t, sig);
 	go(t);
+}
+
+void await_going_on(struct process *p)
+{
+	for (struct thread *t = threads, *next; t; t = next) {
+		int status;
+		pid_t got;
+		next = t->next;
+		if (t->p != p || t->state != STOPPED)
+			continue;
+		while ((got = waitpid(t->tid, &status, __WALL)) < 0 && errno == EINTR)
+			tick();
+		if (got < 0)
+			continue;
+		stops_seen++;
+		if (WIFSTOPPED(status))
+			stopped(t, status);
+		else
+			ended(t, status, NULL);
+	}
 }
 
 bool wait_one(void)
@@ -344,8 +391,11 @@ void run(void)
 	if (job->flags & TJ_RELAXED)
 		run_relaxed();
 	for (;;) {
+		if (bury())
+			continue;
 		if (!running && !draining() && (running = pick()))
 			go(running);
-		wait_one();
+		if (!anybody_dies())
+			wait_one();
 	}
 }

@@ -14,6 +14,7 @@ static struct opening {
 	struct thread *t;
 	uint64_t flags;
 	bool created;
+	struct stat folder;               /* where a new name comes to stand; st_ino 0: nowhere */
 	bool fifo_writer, fifo, released; /* waits for a peer; the peer has come */
 	uint64_t dev, ino;
 	int held;                         /* an end that the tracer holds until the peer's own is there; -1 */
@@ -67,8 +68,8 @@ static int opened(struct thread *t, long result)
 	if (!o)
 		return V_DONE;
 	if (result >= 0 && ((o->flags & O_ACCMODE) != O_RDONLY || o->flags & O_TRUNC || o->created) && !(o->flags & O_PATH)) {
-		if (o->created)
-			note_names_changed();
+		if (o->created && o->folder.st_ino)
+			note_folder(&o->folder);
 		if (stat_fd(t, (int)result, &st) == 0 && S_ISREG(st.st_mode))
 			note_written(st.st_dev, st.st_ino);
 	}
@@ -166,13 +167,13 @@ static int open_at(struct thread *t, int dirfd, uint64_t path, uint64_t flags)
 	}
 	o->flags = flags;
 	o->created = r < 0 || (flags & O_TMPFILE) == O_TMPFILE;
+	if (r == 0 || !parent_of(w.base, w.text, &o->folder))
+		o->folder.st_ino = 0;
 	strcpy(o->path, w.absolute);
 	t->after = opened;
 	if (r == 0 && is_random(&st)) { /* its reads are answered here */
-		if (job->flags & TJ_RELAXED)
-			trace_reads(t);
-		else
-			tighten(t);
+		tighten(t);
+		trace_reads(t);
 	}
 	if (r == 0 && S_ISFIFO(st.st_mode))
 		v = (enum verdict)park_fifo(t, o, &w, &st);

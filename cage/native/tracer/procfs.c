@@ -89,15 +89,12 @@ static const struct { const char *name, *content; } fixed_files[] = {
 		    "cpu MHz\t\t: 1000.000\ncache size\t: 1024 KB\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\n"
 		    "flags\t\t: fpu tsc msr cx8 cmov mmx fxsr sse sse2 syscall nx lm rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm\n"
 		    "bogomips\t: 2000.00\nclflush size\t: 64\ncache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\n\n"},
-	{"meminfo", "MemTotal:        1048576 kB\nMemFree:          524288 kB\nMemAvailable:     786432 kB\nBuffers:               0 kB\nCached:           262144 kB\n"
-		    "SwapCached:            0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\nShmem:                 0 kB\nSReclaimable:          0 kB\n"
-		    "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"},
 	{"loadavg", "0.00 0.00 0.00 1/1 2\n"},
 	{"version", "Linux version 6.1.0 (cage@cage) (gcc) #1 SMP\n"},
 	{"filesystems", "nodev\tproc\nnodev\ttmpfs\n"},
 	{"cmdline", "\n"}, {"devices", "Character devices:\n  1 mem\n"}, {"swaps", "Filename\t\t\t\tType\t\tSize\tUsed\tPriority\n"},
 	{"partitions", "major minor  #blocks  name\n\n"}, {"modules", ""}, {"diskstats", ""},
-	{"vmstat", "nr_free_pages 131072\npgfault 0\npgmajfault 0\n"},
+	{"vmstat", "pgfault 0\npgmajfault 0\n"},
 	{"sys/kernel/hostname", "cage\n"}, {"sys/kernel/domainname", "(none)\n"}, {"sys/kernel/ostype", "Linux\n"}, {"sys/kernel/osrelease", "6.1.0\n"},
 	{"sys/kernel/version", "#1 SMP\n"}, {"sys/kernel/pid_max", "32768\n"}, {"sys/kernel/threads-max", "4096\n"}, {"sys/kernel/cap_last_cap", "40\n"},
 	{"sys/kernel/ngroups_max", "65536\n"}, {"sys/kernel/randomize_va_space", "0\n"}, {"sys/kernel/yama/ptrace_scope", "1\n"},
@@ -136,6 +133,12 @@ static void make_all(void)
 	begin();
 	add_uuid();
 	finish("sys/kernel/random/boot_id");
+	begin();
+	unsigned long long kb = job->memory_bytes / 1024;
+	add("MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:               0 kB\nCached:         %8llu kB\n", kb, kb / 2, kb / 4 * 3, kb / 4);
+	add("SwapCached:            0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\nShmem:                 0 kB\nSReclaimable:          0 kB\n"
+	    "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+	finish("meminfo");
 	fixed("uptime", "");
 	fixed("stat", "");
 	fixed("sys/kernel/random/uuid", "");
@@ -223,14 +226,11 @@ bool proc_touch(struct thread *t, const char *absolute)
 	return false;
 }
 
-/* A descriptor reached by its name in /proc: a file that still has a path is opened anew by that path; what has none is
- * duplicated. */
-int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdict *v)
+int fd_by_name(struct thread *t, const char *absolute)
 {
 	static const char *const ways[] = {"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"};
-	char own[48], target[PATH_CAP];
+	char own[48];
 	const char *number = NULL;
-	struct stat st;
 	snprintf(own, sizeof own, "/proc/%u/fd/", t->p->vpid);
 	for (size_t i = 0; i < 3; i++)
 		if (!strncmp(absolute, ways[i], strlen(ways[i])))
@@ -243,17 +243,28 @@ int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdi
 		number = "1";
 	else if (!strcmp(absolute, "/dev/stderr"))
 		number = "2";
-	if (!number || !*number || strspn(number, "0123456789") != strlen(number) || flags & (O_NOFOLLOW | O_PATH))
+	if (!number || !*number || strlen(number) > 7 || strspn(number, "0123456789") != strlen(number))
+		return -1;
+	return (int)strtoul(number, NULL, 10);
+}
+
+/* A descriptor reached by its name in /proc: a file that still has a path is opened anew by that path; what has none is
+ * duplicated. */
+int proc_open(struct thread *t, const char *absolute, uint64_t flags, enum verdict *v)
+{
+	char own[48], target[PATH_CAP];
+	struct stat st;
+	int fd = fd_by_name(t, absolute);
+	if (fd < 0 || flags & (O_NOFOLLOW | O_PATH))
 		return 0;
-	unsigned long fd = strtoul(number, NULL, 10);
-	snprintf(own, sizeof own, "%d/fd/%lu", t->p->pid, fd);
+	snprintf(own, sizeof own, "%d/fd/%d", t->p->pid, fd);
 	ssize_t n = readlinkat(host_proc, own, target, sizeof target - 1);
 	if (n > 0) {
 		target[n] = 0;
 		if (target[0] == '/' && fstatat(AT_FDCWD, target, &st, 0) == 0 && !S_ISFIFO(st.st_mode))
 			return 0;
 	}
-	long r = n < 0 ? -ENOENT : inject(t, 72 /* fcntl */, fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0, 0, 0, 0);
+	long r = n < 0 ? -ENOENT : inject(t, 72 /* fcntl */, (uint64_t)fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0, 0, 0, 0);
 	answer(t, r);
 	event_call(t, TJ_OPEN, flags, (uint64_t)r, absolute);
 	*v = V_DONE;

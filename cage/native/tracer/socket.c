@@ -98,8 +98,9 @@ static char bound_to[PATH_CAP]; /* of the bind under way; its entry and its exit
 
 static int bound(struct thread *t, long result)
 {
-	if (result == 0)
-		note_names_changed();
+	struct stat st;
+	if (result == 0 && parent_of(AT_FDCWD, bound_to, &st))
+		note_folder(&st);
 	change_event(t, result, bound_to, NULL);
 	return V_DONE;
 }

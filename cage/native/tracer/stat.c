@@ -63,7 +63,7 @@ static int at(struct thread *t, int dirfd, uint64_t path, uint64_t to, bool foll
 		if (!w.text[0] && dirfd == AT_FDCWD)
 			r = fstat(w.base, &st) < 0 ? -errno : 0;
 		else
-			r = stat_where(&w, follow, &st);
+			r = stat_path(t, &w, follow, &st);
 		end_where(&w);
 	}
 	return give(t, r, &st, to);
@@ -120,7 +120,7 @@ int do_statx(struct thread *t)
 	} else {
 		r = read_where(t, (int)t->a[0], t->a[1], flags & AT_EMPTY_PATH, &w);
 		if (r == 0) {
-			r = stat_where(&w, !(flags & AT_SYMLINK_NOFOLLOW), &st);
+			r = stat_path(t, &w, !(flags & AT_SYMLINK_NOFOLLOW), &st);
 			end_where(&w);
 		}
 	}
@@ -181,7 +181,7 @@ int do_statfs(struct thread *t)
 	struct stat st;
 	long r = read_where(t, AT_FDCWD, t->a[0], false, &w);
 	if (r == 0) {
-		r = stat_where(&w, true, &st);
+		r = stat_path(t, &w, true, &st);
 		end_where(&w);
 	}
 	return give_statfs(t, r, &st, t->a[1]);
@@ -198,7 +198,12 @@ static int accessible(struct thread *t, int dirfd, uint64_t path, int mode, int 
 	static struct where w;
 	long r = flags & ~(AT_SYMLINK_NOFOLLOW | AT_EACCESS | AT_EMPTY_PATH) ? -EINVAL : read_where(t, dirfd, path, flags & AT_EMPTY_PATH, &w);
 	if (r == 0) {
-		if (w.text[0]) {
+		int fd = w.proc && !(flags & AT_SYMLINK_NOFOLLOW) ? fd_by_name(t, w.absolute) : -1, own = fd < 0 ? -1 : file_of(t, fd);
+		if (fd >= 0) {
+			r = own < 0 ? -ENOENT : syscall(SYS_faccessat2, own, "", mode, AT_EMPTY_PATH) < 0 ? -errno : 0;
+			if (own >= 0)
+				close(own);
+		} else if (w.text[0]) {
 			r = syscall(SYS_faccessat2, w.base, w.text, mode, flags & AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 		} else {
 			r = syscall(SYS_faccessat2, w.base, "", mode, AT_EMPTY_PATH) < 0 ? -errno : 0;

@@ -32,13 +32,19 @@ static bool matches(struct thread *t, const struct process *p)
 	return p->parent == t->p && (w.of == ANY || (w.of == PID ? p->vpid : p->pgid) == w.number);
 }
 
-static struct process *first_zombie(struct thread *t, bool *children)
+static uint64_t options(const struct thread *t) { return t->a[t->nr == SYS_waitid ? 3 : 2]; }
+
+/* first_news finds the child of which there is something to tell. */
+static struct process *first_news(struct thread *t, bool *children)
 {
+	uint64_t asked = options(t);
 	*children = false;
 	for (struct process *p = processes; p; p = p->next)
 		if (matches(t, p)) {
 			*children = true;
-			if (p->zombie)
+			if (p->zombie && (t->nr != SYS_waitid || asked & WEXITED))
+				return p;
+			if (!p->zombie && ((asked & WUNTRACED && p->stop_news) || (asked & WCONTINUED && p->continue_news)))
 				return p;
 		}
 	return NULL;
@@ -47,10 +53,8 @@ static struct process *first_zombie(struct thread *t, bool *children)
 static bool wait_retry(struct thread *t)
 {
 	bool children;
-	return first_zombie(t, &children) || !children;
+	return first_news(t, &children) || !children;
 }
-
-void forget_child(struct process *p);
 
 static int reaped(struct thread *t, long result)
 {
@@ -69,7 +73,7 @@ static int reaped(struct thread *t, long result)
 			}
 		} else if (!t->a[2]) {
 			bool children;
-			p = first_zombie(t, &children);
+			p = first_news(t, &children);
 		}
 	} else if (result > 0) {
 		p = process_of((uint32_t)result);
@@ -78,16 +82,22 @@ static int reaped(struct thread *t, long result)
 		return V_DONE;
 	if (usage)
 		poke(t, usage, zeroes, sizeof zeroes);
-	if (p->zombie && !(t->nr == SYS_waitid && t->a[3] & WNOWAIT))
+	if (t->nr == SYS_waitid && t->a[3] & WNOWAIT)
+		return V_DONE;
+	if (p->zombie)
 		forget_child(p);
+	else if (p->stop_news)
+		p->stop_news = false;
+	else
+		p->continue_news = false;
 	return V_DONE;
 }
 
 static int do_wait(struct thread *t)
 {
-	bool children, waits = !((t->nr == SYS_waitid ? t->a[3] : t->a[2]) & WNOHANG);
+	bool children, waits = !(options(t) & WNOHANG);
 	t->after = reaped;
-	if (job->flags & TJ_RELAXED || !waits || first_zombie(t, &children) || !children)
+	if (job->flags & TJ_RELAXED || !waits || first_news(t, &children) || !children)
 		return V_AFTER;
 	t->state = RETRY;
 	t->retry = wait_retry;
@@ -95,6 +105,26 @@ static int do_wait(struct thread *t)
 }
 
 static int do_getppid(struct thread *t) { return give(t, t->p->parent ? t->p->parent->vpid : 1); }
+
+/* orphans gives the children of p to the next above that adopts, or to the init, which nobody knows. */
+void orphans(struct process *p)
+{
+	struct process *to = p->parent;
+	while (to && (!to->adopts || to->zombie))
+		to = to->parent;
+	for (struct process *c = processes, *next; c; c = next) {
+		next = c->next;
+		if (c->parent != p)
+			continue;
+		c->parent = to;
+		if (c->zombie && to)
+			signal_sent(to, NULL, SIGCHLD);
+		else if (c->zombie)
+			forget_child(c);
+		else if (c->parent_end)
+			send_signal(c, NULL, c->parent_end, SI_USER, 0, 0);
+	}
+}
 
 static int moved(struct thread *t, long result)
 {
