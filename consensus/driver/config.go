@@ -23,7 +23,7 @@ type Config struct {
 
 	// Check judges transactions without reference to the chain's state, form and signatures, and gives a verdict for each:
 	// nil for one that is sound. It must be a function of the bytes, equal on every node, and is called by many goroutines
-	// with groups of up to 64, whose signatures it can check together. A validator votes for no block with a transaction
+	// with groups of up to 128, whose signatures it can check together. A validator votes for no block with a transaction
 	// that is not sound. nil: every transaction is.
 	Check func(txs [][]byte) []error
 
