@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
@@ -276,7 +277,7 @@ func (n *Node) output(ctx context.Context, j *enc.Job, name string, limit uint64
 }
 
 // Receipt implements api.Jobs. It works from the archive, so it outlives the job's entry in the state.
-func (b *backend) Receipt(ctx context.Context, ref string) (*api.Receipt, error) {
+func (b *backend) Receipt(ctx context.Context, ref string, since uint64) (*api.Receipt, error) {
 	n := b.n
 	id, err := b.receiptID(ref)
 	if err != nil {
@@ -305,8 +306,12 @@ func (b *backend) Receipt(ctx context.Context, ref string) (*api.Receipt, error)
 	if err != nil {
 		return nil, err
 	}
+	handovers, err := n.handovers(min(consensus.Epoch(since), c.Block.Header.Epoch), c.Block.Header.Epoch)
+	if err != nil {
+		return nil, err
+	}
 	chain := receipt.ChainRef{ID: n.ledger.chain, Name: n.genesis.Name}
-	return receipt.NewReceipt(chain, envelope, events, int(at.From), c.Finality, n.archived(ctx, id, st.Outcome.Outputs))
+	return receipt.NewReceipt(chain, envelope, events, int(at.From), c.Finality, handovers, n.archived(ctx, id, st.Outcome.Outputs))
 }
 
 // receiptID resolves a job of the state by prefix, or one of the archive by its whole id.

@@ -71,7 +71,7 @@ func openLedger(ctx context.Context, db datastore.Batching, g *consensus.Genesis
 	if err != nil {
 		return nil, nil, err
 	}
-	first, err := enc.NewState(l.chain, app)
+	first, err := enc.NewState(l.chain, app, g.Validators)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,7 +133,7 @@ func (l *ledger) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution
 		e.add(events)
 		e.spans = append(e.spans, span{id, from, uint32(len(e.events))})
 	}
-	return driver.Execution{StateRoot: e.state.Root(), EventRoot: merkle.Root(e.events), Handle: e}, nil
+	return driver.Execution{StateRoot: e.state.Root(), EventRoot: merkle.Root(e.events), Handle: e, Next: e.state.NextValidators()}, nil
 }
 
 // apply executes one transaction and names it: by its command id, or by its bytes if it is no command.

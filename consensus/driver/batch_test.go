@@ -172,10 +172,10 @@ func TestProposerThatWithholdsABatchIsNotVotedFor(t *testing.T) {
 	}
 	// It voted for itself, alone.
 	h.mu.Lock()
-	for view, own := range h.votes[badKey] {
+	for at, own := range h.votes[badKey] {
 		for _, n := range others {
-			if v, ok := h.votes[n.key.Public()][view]; ok && v.Block == own.Block && h.outlined[own.Block] == bad {
-				t.Errorf("%s voted in view %d for a block without its batches", n.node.Short(), view)
+			if v, ok := h.votes[n.key.Public()][at]; ok && v.Block == own.Block && h.outlined[own.Block] == bad {
+				t.Errorf("%s voted in view %d for a block without its batches", n.node.Short(), own.View)
 			}
 		}
 	}
@@ -263,8 +263,8 @@ func TestVotedBlockIsWholeOnTheDisk(t *testing.T) {
 		again.app = victim.app
 		h.mu.Lock()
 		var last consensus.VoteData
-		for view, v := range h.votes[again.key.Public()] {
-			if view > last.View {
+		for _, v := range h.votes[again.key.Public()] {
+			if v.View > last.View {
 				last = v
 			}
 		}
@@ -284,4 +284,37 @@ func TestVotedBlockIsWholeOnTheDisk(t *testing.T) {
 		eventually(t, tx, allHave(nodes, tx))
 	}
 	stopAll(nodes)
+}
+
+// TestBatchesOutliveAChangeOfAllValidators submits on both sides of the change, through old and new validators.
+func TestBatchesOutliveAChangeOfAllValidators(t *testing.T) {
+	h, nodes := naming(t, 4, nil)
+	for i := 4; i < 8; i++ {
+		x := h.newCandidate(i, t.TempDir())
+		x.start()
+		nodes = append(nodes, x)
+	}
+	var all []string
+	for round, set := range []string{"4 1 6 3", "4 5 6 7"} {
+		txs := names(fmt.Sprint("round-", round), 40)
+		for i, tx := range txs {
+			if i == 20 {
+				submit(t, nodes[1], "validators "+set)
+				all = append(all, "validators "+set)
+			}
+			submit(t, nodes[i%8], tx)
+		}
+		all = append(all, txs...)
+		eventually(t, "the next epoch everywhere", inEpoch(nodes, consensus.Epoch(round+1)))
+	}
+	eventually(t, "all transactions", allHave(nodes, all...))
+	for i, tx := range names("after", 8) {
+		submit(t, nodes[i%8], tx)
+		all = append(all, tx)
+	}
+	eventually(t, "what came after", allHave(nodes, all...))
+	stopAll(nodes)
+	for _, n := range nodes {
+		n.once(all...)
+	}
 }

@@ -40,6 +40,10 @@ func (d *Driver) Deliver(from sign.PublicKey, path Path, kind Kind, msg []byte) 
 		return v
 	}
 	it, err := d.verify(from, path, kind, msg)
+	var other *otherEpoch
+	if errors.As(err, &other) {
+		return d.elsewhere(other) // not learned: the same bytes may be of use when this node is there
+	}
 	if err != nil {
 		d.seen.learn(id, Reject)
 		return d.refused(from, path, kind, err)
@@ -91,10 +95,11 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		vp, err := d.verifier.Proposal(p)
-		d.front.Unlock()
-		if err != nil {
+		var vp consensus.VerifiedProposal
+		if err := d.inEpoch(p.Block.Header.Epoch, func(v *consensus.Verifier) (err error) {
+			vp, err = v.Proposal(p)
+			return err
+		}); err != nil {
 			return it, err
 		}
 		ids, at, err := d.checks.run(p.Block.Txs, true)
@@ -111,10 +116,10 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		it.msg, err = d.verifier.Outline(o)
-		d.front.Unlock()
-		return it, err
+		return it, d.inEpoch(o.Header.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Outline(o)
+			return err
+		})
 	case KindVote:
 		v, err := consensus.DecodeVote(msg)
 		if err == nil {
@@ -123,16 +128,18 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		checked, err := d.verifier.Vote(v)
-		d.front.Unlock()
+		var checked consensus.CheckedVote
+		err = d.inEpoch(v.Data.Epoch, func(front *consensus.Verifier) (err error) {
+			checked, err = front.Vote(v)
+			return err
+		})
 		// The replica checks votes in one batch at the quorum. Only a vote from its voter's own node may wait for that: a
 		// stranger's forgery must not take the voter's place, nor be relayed.
-		if err == nil && (path == Gossiped || d.peerOf[v.Voter] != from) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
+		if err == nil && (path == Gossiped || d.term.Load().peerOf[v.Voter] != from) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
 			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
 		}
 		if err == nil {
-			d.gather.voted(v.Data.Block, d.peerOf[v.Voter])
+			d.gather.voted(v.Data.Block, d.term.Load().peerOf[v.Voter])
 		}
 		it.msg = heldVote{checked, from}
 		return it, err
@@ -144,19 +151,19 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		it.msg, err = d.verifier.Timeout(t)
-		d.front.Unlock()
-		return it, err
+		return it, d.inEpoch(t.Data.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Timeout(t)
+			return err
+		})
 	case KindCertificates:
 		c, err := consensus.DecodeCertificates(msg)
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		it.msg, err = d.verifier.Certificates(c)
-		d.front.Unlock()
-		return it, err
+		return it, d.inEpoch(c.QC.Data.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Certificates(c)
+			return err
+		})
 	case KindCommitted:
 		var f consensus.Finality
 		err := canon.Unmarshal(msg, &f)
@@ -169,14 +176,14 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		defer d.front.Unlock()
-		if err := d.verifier.Finality(&f); err != nil {
-			return it, err
-		}
-		qc, err := d.verifier.QC(&f.QC)
-		it.msg = announced{height: f.Headers[0].Height, qc: qc}
-		return it, err
+		return it, d.inEpoch(f.QC.Data.Epoch, func(v *consensus.Verifier) error {
+			if err := v.Finality(&f); err != nil {
+				return err
+			}
+			qc, err := v.QC(&f.QC)
+			it.msg = announced{height: f.Headers[0].Height, qc: qc}
+			return err
+		})
 	}
 	return it, fmt.Errorf("unknown kind of message %q", kind)
 }

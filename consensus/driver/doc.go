@@ -9,8 +9,9 @@
 // syncer asks peers for blocks that are missing, which the owner executes; one goroutine makes batches, and others fetch
 // those that are missing.
 //
-// A node with a validator key votes. One without it follows: it verifies certificates, executes and commits, and sends
-// nothing but requests.
+// A node whose validator key is in the set of the epoch votes. Another one follows: it verifies certificates, executes and
+// commits, and sends nothing but requests. A key that leaves the set, or comes into it, makes a node the other, while it
+// runs.
 //
 // # Durability
 //

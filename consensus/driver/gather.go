@@ -90,12 +90,12 @@ func (g *gather) drop(a *gathering) {
 	}
 }
 
-// prune gives up what no commit can use any more.
-func (g *gather) prune(height consensus.Height) {
+// prune gives up those of no more use.
+func (g *gather) prune(useless func(*gathering) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for at := len(g.list) - 1; at >= 0; at-- {
-		if g.list[at].height() <= height {
+		if useless(g.list[at]) {
 			g.dropLocked(at)
 		}
 	}
@@ -185,7 +185,7 @@ func (d *Driver) fill(a *gathering) {
 		}
 	}
 	d.count.refused.Add(1)
-	d.cfg.Penalise(d.peerOf[o.Header.Proposer], fmt.Sprintf("outline of view %d: %v", o.Header.View, err))
+	d.cfg.Penalise(d.term.Load().peerOf[o.Header.Proposer], fmt.Sprintf("outline of view %d: %v", o.Header.View, err))
 }
 
 // handleOutline is the owner's part with an outline that lacks batches: its certificates count already, and if the
@@ -196,7 +196,7 @@ func (d *Driver) handleOutline(a *gathering) error {
 			return err
 		}
 	}
-	if d.self.IsZero() {
+	if !d.count.validates.Load() {
 		d.gather.drop(a) // whoever only follows fetches certified blocks, whole
 		return nil
 	}
@@ -259,11 +259,12 @@ func (d *Driver) fetch(ctx context.Context, a *gathering) {
 		}
 		wait = fetchAgain
 		_, voters := d.gather.lacks(a)
-		others := slices.Clone(d.others)
+		t := d.term.Load()
+		others := slices.Clone(t.others)
 		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 		asked := map[sign.PublicKey]bool{}
-		for _, node := range slices.Concat([]sign.PublicKey{d.peerOf[a.o.Outline().Header.Proposer]}, voters, others) {
-			if asked[node] || node == d.peerOf[d.self] {
+		for _, node := range slices.Concat([]sign.PublicKey{t.peerOf[a.o.Outline().Header.Proposer]}, voters, others) {
+			if asked[node] || node.IsZero() || node == t.peerOf[d.self] {
 				continue
 			}
 			asked[node] = true
@@ -307,7 +308,7 @@ func (d *Driver) fetchFrom(ctx context.Context, a *gathering, node sign.PublicKe
 			}
 			if err := d.admit(node, id, raw, true); err != nil { // whoever named it is at fault
 				d.gather.drop(a)
-				d.cfg.Penalise(d.peerOf[a.o.Outline().Header.Proposer], err.Error())
+				d.cfg.Penalise(d.term.Load().peerOf[a.o.Outline().Header.Proposer], err.Error())
 				return err
 			}
 			d.count.batchesFetched.Add(1)

@@ -18,13 +18,6 @@ const gossipBatchBytes = 64 << 10
 // once; while more come, those of Config.BatchWait, or of a full batch, leave together. What finds no room in the
 // uncommitted batches that a node may have waits in the mempool.
 func (d *Driver) spread(ctx context.Context) {
-	if len(d.others) == 0 {
-		return // this node makes every block
-	}
-	most := d.cfg.BatchBytes
-	if d.self.IsZero() || d.cfg.NoFastPath {
-		most = min(most, gossipBatchBytes)
-	}
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	var last, swept time.Time
@@ -40,8 +33,13 @@ func (d *Driver) spread(ctx context.Context) {
 			swept = now
 			d.sweep(now)
 		}
+		t := d.term.Load()
+		most := d.cfg.BatchBytes
+		if !t.member || d.cfg.NoFastPath {
+			most = min(most, gossipBatchBytes)
+		}
 		next := time.Second
-		for d.batches.ownBytes() < maxOwnBytes {
+		for len(t.others) > 0 && d.batches.ownBytes() < maxOwnBytes {
 			txs, bytes := d.cfg.Mempool.Fresh()
 			if txs == 0 {
 				break
@@ -80,15 +78,16 @@ func (d *Driver) seal(txs [][]byte) {
 	}
 	d.count.batches.Add(1)
 	d.count.batchBytes.observe(float64(b.size))
-	d.sendBatch(raw)
+	d.sendBatch(b, raw)
 }
 
 // sendBatch puts a batch on the streams to the validators, and on gossip if too few of them can be reached so. Whoever
 // is left out fetches what a block names.
-func (d *Driver) sendBatch(raw []byte) {
-	if !d.self.IsZero() && !d.cfg.NoFastPath {
+func (d *Driver) sendBatch(b *batch, raw []byte) {
+	t := d.term.Load()
+	if t.member && !d.cfg.NoFastPath {
 		var reached uint64
-		for _, v := range d.set.All() {
+		for _, v := range t.set.All() {
 			if v.Key == d.self {
 				reached += v.Weight
 			} else if d.cfg.Network.Send(v.Peer, KindBatch, raw) {
@@ -96,18 +95,16 @@ func (d *Driver) sendBatch(raw []byte) {
 				reached += v.Weight
 			}
 		}
-		if d.set.IsQuorum(reached) {
+		if t.set.IsQuorum(reached) {
 			return
 		}
 	}
 	if err := d.cfg.Network.Gossip(KindBatch, raw); err == nil {
 		d.count.gossiped.Add(1)
-	} else if d.self.IsZero() {
-		for _, to := range d.others {
-			if d.cfg.Network.Send(to, KindBatch, raw) {
-				d.count.sent.Add(1)
-			}
-		}
+		return
+	}
+	for i := 0; !t.member && i < len(b.txs); i++ { // nobody hears the gossip; validators read such a stream of anybody
+		d.sendTx(b.txs[i])
 	}
 }
 
@@ -164,7 +161,7 @@ func (d *Driver) pokeSpread() {
 
 // sendTx puts a transaction on the streams to the validators. Gossip does not carry the same bytes twice.
 func (d *Driver) sendTx(tx []byte) {
-	for _, to := range d.others {
+	for _, to := range d.term.Load().others {
 		if d.cfg.Network.Send(to, KindTx, tx) {
 			d.count.sent.Add(1)
 		}
@@ -188,13 +185,13 @@ func (d *Driver) repeatTxs() {
 			txs = append(txs, b.txs[i])
 		}
 	}
-	if len(txs) == 0 || len(d.others) == 0 {
+	if len(txs) == 0 || len(d.term.Load().others) == 0 {
 		return
 	}
 	b, raw := newBatch(txs)
 	d.seen.learn(b.id, Accept)
 	d.batches.keep(b)
-	d.sendBatch(raw)
+	d.sendBatch(b, raw)
 }
 
 // newBatch makes a batch of this node's.

@@ -47,6 +47,9 @@ type fetched struct {
 // state is not the network's: it must stop.
 func (d *Driver) takeBatch(b fetched) error {
 	if b.chain != nil {
+		if b.chain.Blocks()[0].Header.Epoch != d.own.Epoch() {
+			return nil // the epoch has ended meanwhile
+		}
 		for _, blk := range b.chain.Blocks() {
 			if blk.Header.Height <= d.tree.height() {
 				continue
@@ -100,11 +103,29 @@ type syncer struct {
 }
 
 func newSyncer(d *Driver) (*syncer, error) {
-	v, err := consensus.NewVerifier(d.cfg.Genesis, d.genesis.ID())
-	if err != nil {
-		return nil, err
+	s := &syncer{d: d}
+	return s, s.follow()
+}
+
+// follow makes the verifier that of the present epoch.
+func (s *syncer) follow() error {
+	t := s.d.term.Load()
+	if s.verifier != nil && s.verifier.Epoch() == t.epoch {
+		return nil
 	}
-	return &syncer{d: d, verifier: v}, nil
+	v, err := s.d.verifierOf(t.handover)
+	if err == nil {
+		s.verifier = v
+	}
+	return err
+}
+
+// lie is an answer that does not verify: a lie, unless the epoch has ended while it came.
+func (s *syncer) lie(err error) error {
+	if s.verifier.Epoch() != s.d.term.Load().epoch {
+		return fmt.Errorf("the epoch has ended meanwhile: %w", err)
+	}
+	return &lieError{err}
 }
 
 // run works off needs, and asks for what is new when nothing has come for a while: after a start, and on a node that
@@ -189,6 +210,9 @@ func (s *syncer) ask(ctx context.Context, p sign.PublicKey, n need) (bool, error
 func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 	found := false
 	for ctx.Err() == nil {
+		if err := s.follow(); err != nil {
+			return found, err
+		}
 		from := s.d.tree.height() + 1
 		blocks, proof, err := s.request(ctx, p, KindRange, canon.Must(&rangeRequest{From: from}))
 		if err != nil || len(blocks) == 0 {
@@ -199,7 +223,7 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 		}
 		chain, err := s.verifier.Chain(blocks, proof)
 		if err != nil {
-			return found, &lieError{err}
+			return found, s.lie(err)
 		}
 		for _, b := range blocks { // on all cores, so that execution finds it done; what is not sound, execution refuses
 			_, _, _ = s.d.checks.run(b.Txs, false)
@@ -217,6 +241,9 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 
 // askBlocks asks p for a block and its ancestors down to the head. It reports whether they link to our tree.
 func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.BlockID) (bool, error) {
+	if err := s.follow(); err != nil {
+		return false, err
+	}
 	var list []consensus.VerifiedBlock // nearest first
 	want := id
 	for round := 0; round < 4 && ctx.Err() == nil; round++ {
@@ -234,7 +261,7 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 		for _, b := range blocks {
 			v, err := s.verifier.Block(b, want)
 			if err != nil {
-				return false, &lieError{err}
+				return false, s.lie(err)
 			}
 			list = append(list, v)
 			want = b.Header.Parent

@@ -15,6 +15,7 @@ type executed struct {
 	history *merkle.Frontier // with this block
 	ids     []digest.Digest  // of the transactions
 	txs     map[digest.Digest]struct{}
+	next    []consensus.Validator // that execution led to; nil for no change
 }
 
 // tree holds the last committed block and the executed ones above it. The owner writes; Serve reads.
@@ -50,15 +51,16 @@ func (t *tree) height() consensus.Height {
 	return t.head.block.Header.Height
 }
 
-// put adds an executed block on parent. set has the transactions' ids, too; nil if it is to be made.
-func (t *tree) put(b *consensus.Block, id consensus.BlockID, parent *executed, ids []digest.Digest, set map[digest.Digest]struct{}) {
+// put adds an executed block on parent. set has the transactions' ids, too; nil if it is to be made. next is the set that
+// the execution led to, nil for no change.
+func (t *tree) put(b *consensus.Block, id consensus.BlockID, parent *executed, ids []digest.Digest, set map[digest.Digest]struct{}, next []consensus.Validator) {
 	if set == nil {
 		set = make(map[digest.Digest]struct{}, len(ids))
 		for _, tx := range ids {
 			set[tx] = struct{}{}
 		}
 	}
-	n := &executed{block: b, id: id, history: parent.history.Clone(), ids: ids, txs: set}
+	n := &executed{block: b, id: id, history: parent.history.Clone(), ids: ids, txs: set, next: next}
 	n.history.Append(id[:])
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,7 +73,15 @@ func (t *tree) remove(id consensus.BlockID) {
 	delete(t.nodes, id)
 }
 
-// commit moves the head to id and gives the blocks that can never be committed now: all that do not descend from it.
+// clear forgets the blocks above the head. After a closing block these are trailing ones, which the application never saw.
+func (t *tree) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.nodes)
+}
+
+// commit moves the head to id and gives the executed blocks that can never be committed now: all that do not descend from
+// it.
 func (t *tree) commit(id consensus.BlockID) (dead []consensus.BlockID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,13 +98,17 @@ func (t *tree) commit(id consensus.BlockID) (dead []consensus.BlockID) {
 		alive[n.id] = v
 		return v
 	}
+	var gone []*executed
 	for _, n := range t.nodes {
 		if !lives(n) {
-			dead = append(dead, n.id)
+			gone = append(gone, n)
 		}
 	}
-	for _, x := range dead {
-		delete(t.nodes, x)
+	for _, n := range gone {
+		delete(t.nodes, n.id)
+		if !n.block.Header.Trails() {
+			dead = append(dead, n.id)
+		}
 	}
 	return dead
 }

@@ -87,7 +87,7 @@ func (l *lone) vote(t *testing.T) (block consensus.BlockID) {
 	eventually(t, "a vote in view 1", func() bool {
 		l.h.mu.Lock()
 		defer l.h.mu.Unlock()
-		v, ok := l.h.votes[l.n.key.Public()][1]
+		v, ok := l.h.votes[l.n.key.Public()][place{view: 1}]
 		block = v.Block
 		return ok
 	})

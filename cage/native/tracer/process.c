@@ -101,6 +101,7 @@ static struct process *new_process(struct process *parent, pid_t pid, uint32_t v
 	p->clock_reads = parent->clock_reads;
 	p->tight = parent->tight;
 	p->reads_traced = parent->reads_traced;
+	p->entry = parent->entry;
 	p->limited = parent->limited;
 	memcpy(p->limits, parent->limits, sizeof p->limits);
 	/* In the order of birth, as the kernel's list of children is. */

@@ -64,6 +64,8 @@ struct process {
 	bool reads_traced;  /* owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
+	uint64_t entry;     /* where its program began to run: code that is executable */
+	struct written *written; /* owned by written.c */
 	bool limited;       /* owned by limits.c, inherited: limits are set */
 #define LIMITS 16
 	struct rlimit limits[LIMITS];
