@@ -145,6 +145,9 @@ func (r *Reader) records(head []byte) ([]byte, error) {
 	if _, err := io.ReadFull(r.r, b); err != nil {
 		return nil, errCut
 	}
+	if !zero(b[n:]) {
+		return nil, errors.New("bytes between PAX records and the next header")
+	}
 	return b[:n], nil
 }
 

@@ -145,6 +145,8 @@ func TestRefused(t *testing.T) {
 	}
 	dirty := append(header("f", '0', 0o644, 1, ""), append([]byte("x"), make([]byte, block-1)...)...)
 	dirty[block+200] = 1
+	behind := headers(&Entry{Path: strings.Repeat("long/", 30) + "name", Kind: Folder, Mode: 0o755})
+	behind[2*block-1] = 1 // the last byte of the block that the PAX records begin
 	for name, c := range map[string]struct {
 		archive []byte
 		want    string
@@ -183,6 +185,7 @@ func TestRefused(t *testing.T) {
 		"PAX too long":         {header(paxName, 'x', 0o644, 1<<30, ""), "records of"},
 		"PAX bad length":       {append(header(paxName, 'x', 0o644, 5, ""), pad([]byte("99 a="))...), ""},
 		"bytes behind a file":  {dirty, "between a file's end"},
+		"bytes behind records": {behind, "between PAX records"},
 		"cut in a header":      {folder[:100], "cut off"},
 		"cut in a file":        {header("f", '0', 0o644, 5, ""), "EOF"},
 		"no end":               {folder, "cut off"},
