@@ -333,3 +333,16 @@ func TestQuorumsOfWeightedSetsOverlapInMoreThanAThird(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDecodeHandover(f *testing.F) {
+	l := newLab(&testing.T{}, 4)
+	next, _ := l.nextSet(2, 4)
+	_, _, h := l.closed(next, 2)
+	fuzz(f, DecodeHandover, func(h *Handover) {
+		if _, err := h.Verify(l.verifier.chain, 0, l.verifier.set); err == nil {
+			if _, err := l.verifier.After(h); err != nil {
+				f.Fatal(err)
+			}
+		}
+	}, h.Encode())
+}

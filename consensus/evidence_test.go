@@ -138,3 +138,12 @@ func TestForgedVoteIsNoEvidence(t *testing.T) {
 		t.Fatal("the real second vote is no evidence")
 	}
 }
+
+func FuzzDecodeEvidence(f *testing.F) {
+	l := newLab(&testing.T{}, 4)
+	var seeds [][]byte
+	for _, e := range l.proofs() {
+		seeds = append(seeds, e.Encode())
+	}
+	fuzz(f, DecodeEvidence, func(e *Evidence) { e.Verify(l.verifier.chain) }, seeds...)
+}

@@ -55,7 +55,7 @@ var programs = []tool{
 	{name: "bc", needs: []string{"bc"}, argv: sh(`echo 'scale=30; 4*a(1)' | bc -l`), want: []string{`^3\.14159265358979323846`}},
 	{name: "curl", needs: []string{"curl"}, argv: sh("curl --version"), want: []string{`^curl \d`}},
 	{name: "node", needs: []string{"node"}, flags: []string{"--limit", "mem=8g"}, argv: []string{"node", "/in/programs/chance.js"}, want: []string{`^\[ 2, 0\.\d+, 1767225600\d+ \]$`, `^late 176722560\d{4}$`}},
-	{name: "java", needs: []string{"java"}, flags: []string{"--limit", "mem=8g"}, argv: []string{"java", "-version"}, want: []string{`version "`}},
+	{name: "java", needs: []string{"java"}, flags: []string{"--limit", "mem=8g"}, argv: sh("java -XX:+PrintFlagsFinal -version 2>&1 | grep -E ' UseAVX | version '"), want: []string{` version "`, ` UseAVX += 0 `}},
 	{name: "go", needs: []string{"go"}, probe: "test -x /usr/local/go/bin/go || test -x /usr/lib/go/bin/go || test -x /opt/go/bin/go", argv: sh(`
 		go=$(ls -d /usr/local/go /usr/lib/go /opt/go 2> /dev/null | head -1)/bin/go; export GOCACHE=/tmp/c GOTOOLCHAIN=local GOFLAGS=-mod=mod
 		$go version; printf 'package p\nfunc F(x int) int { return 3*x }\n' > /tmp/p.go; $go tool compile -p p -o /tmp/p.o /tmp/p.go && sha256sum /tmp/p.o`), want: []string{`^go version go`, `/tmp/p\.o$`}},

@@ -11,6 +11,7 @@ import (
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
+	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/receipt"
 )
 
@@ -33,19 +34,27 @@ func (n *Node) accused(e consensus.Evidence) {
 
 // report orders evidence, once for each key: the validators take turns, so that one report is enough as a rule.
 func (n *Node) report(ctx context.Context) error {
+	sent := map[sign.PublicKey]uint64{} // validator key to the expiry of the report
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-n.evidence:
-			if err := n.reportOne(ctx, &e); err != nil {
+			if n.ledger.nowMs() < sent[e.Key] {
+				continue
+			}
+			expires, err := n.reportOne(ctx, &e)
+			if err != nil {
 				n.log.Error("evidence not reported", "validator", e.Key.Short(), "kind", string(e.Kind), "err", err)
+			} else if expires > 0 {
+				sent[e.Key] = expires
 			}
 		}
 	}
 }
 
-func (n *Node) reportOne(ctx context.Context, e *consensus.Evidence) error {
+// reportOne sends a report, and gives the agreed time of its expiry, or 0 if none was needed.
+func (n *Node) reportOne(ctx context.Context, e *consensus.Evidence) (uint64, error) {
 	_, set := n.driver.Epoch()
 	turn, in := set.Index(n.keys.validator.Public())
 	key := n.keys.validator
@@ -57,11 +66,11 @@ func (n *Node) reportOne(ctx context.Context, e *consensus.Evidence) error {
 	for waiting := true; waiting; {
 		head, changed := n.ledger.watch()
 		if head.state.Convicted(e.Key) || !head.state.IsValidator(e.Key) {
-			return nil
+			return 0, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return 0, nil
 		case <-changed:
 		case <-late.C:
 			waiting = false
@@ -69,17 +78,17 @@ func (n *Node) reportOne(ctx context.Context, e *consensus.Evidence) error {
 	}
 	raw, err := canon.Marshal(&enc.ReportEvidence{Evidence: *e})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	tx, id, err := n.command.sign(key, enc.KindReportEvidence, raw, evidenceLifeMs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	now := n.ledger.nowMs()
 	if err := n.outbox.add(ctx, id, tx, now+evidenceLifeMs, now); err != nil {
-		return err
+		return 0, err
 	}
-	return n.driver.Submit(tx)
+	return now + evidenceLifeMs, n.driver.Submit(tx)
 }
 
 // follow makes the mesh that of the validators in force.

@@ -184,7 +184,10 @@ func (d *Driver) elsewhere(o *otherEpoch) Verdict {
 	if o.theirs > o.ours {
 		now := time.Now().UnixNano()
 		if last := d.hinted.Load(); now-last > int64(hintEvery) && d.hinted.CompareAndSwap(last, now) {
-			d.kick(need{ahead: true})
+			select {
+			case d.needs <- need{ahead: true}:
+			default: // what this node asked for itself comes first
+			}
 		}
 	}
 	return Ignore
