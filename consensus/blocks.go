@@ -9,6 +9,11 @@ import (
 // staleViews is how far behind the current view a proposal may be and still be taken: others may have certified it.
 const staleViews = 16
 
+// CheckOutline is Check for a proposal whose transactions are not at hand: whether it is worth fetching them.
+func (r *Replica) CheckOutline(o VerifiedOutline) error {
+	return r.check(&Block{Header: o.o.Header, Justify: o.o.Justify}, o.id, true)
+}
+
 // Check tells the shell whether to execute the block of a VerifiedProposal or VerifiedBlock and step it: it follows its
 // parent in the tree, and in a proposal its proposer leads the view. Errors: ErrUnknownParent, ErrStale, ErrRefused. It
 // changes nothing.

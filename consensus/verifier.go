@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
 )
 
 // ErrRefused is wrapped by every verdict that an input is not acceptable: expected with strangers about; drop it and
@@ -245,13 +246,18 @@ func (v *Verifier) Proposal(p *Proposal) (VerifiedProposal, error) {
 		return VerifiedProposal{}, err
 	}
 	id := h.ID()
-	if !v.known.check([]claim{{key: h.Proposer, msg: ProposalSigningBytes(id), sig: p.Sig}}) {
-		return VerifiedProposal{}, refuse("proposal of view %d: the signature is not %s's", h.View, h.Proposer.Short())
-	}
-	if err := v.skip("proposal", h.View, &p.Block.Justify, p.LastTC, true); err != nil {
+	if err := v.led(h, id, &p.Block.Justify, p.LastTC, p.Sig); err != nil {
 		return VerifiedProposal{}, err
 	}
 	return VerifiedProposal{p, id}, nil
+}
+
+// led checks that a validator proposed the block of this header, and might in its view.
+func (v *Verifier) led(h *Header, id BlockID, justify *QC, last []TC, sig sign.Signature) error {
+	if !v.known.check([]claim{{key: h.Proposer, msg: ProposalSigningBytes(id), sig: sig}}) {
+		return refuse("proposal of view %d: the signature is not %s's", h.View, h.Proposer.Short())
+	}
+	return v.skip("proposal", h.View, justify, last, true)
 }
 
 // Block verifies a block that was asked for by its id.
@@ -270,7 +276,20 @@ func (v *Verifier) Block(b *Block, id BlockID) (VerifiedBlock, error) {
 
 // header checks a block against chain, epoch, set, limits and its own certificate's data.
 func (v *Verifier) header(b *Block) error {
-	h := &b.Header
+	if err := v.headline(&b.Header, &b.Justify); err != nil {
+		return err
+	}
+	if len(b.Txs) > v.maxTxs {
+		return refuse("block of view %d: %d transactions, the chain's limit is %d", b.Header.View, len(b.Txs), v.maxTxs)
+	}
+	if err := b.checkBody(); err != nil {
+		return refuse("%w", err)
+	}
+	return nil
+}
+
+// headline checks all of a block but its body.
+func (v *Verifier) headline(h *Header, justify *QC) error {
 	switch {
 	case h.Version != ProtocolVersion:
 		return refuse("block of protocol version %d: this program follows version %d", h.Version, ProtocolVersion)
@@ -282,18 +301,13 @@ func (v *Verifier) header(b *Block) error {
 		return refuse("block of view %d: names another validator set than epoch %d's", h.View, v.epoch)
 	case h.Height == 0 || h.HistoryCount != uint64(h.Height):
 		return refuse("block of height %d with a history of %d blocks", h.Height, h.HistoryCount)
-	case h.Parent != b.Justify.Data.Block:
+	case h.Parent != justify.Data.Block:
 		return refuse("block of view %d: its certificate is not its parent's", h.View)
-	case h.View <= b.Justify.Data.View:
-		return refuse("block of view %d on a certificate of view %d", h.View, b.Justify.Data.View)
-	case len(b.Txs) > v.maxTxs:
-		return refuse("block of view %d: %d transactions, the chain's limit is %d", h.View, len(b.Txs), v.maxTxs)
+	case h.View <= justify.Data.View:
+		return refuse("block of view %d on a certificate of view %d", h.View, justify.Data.View)
 	}
 	if _, ok := v.set.Index(h.Proposer); !ok {
 		return refuse("block of view %d: proposed by %s, who is no validator", h.View, h.Proposer.Short())
-	}
-	if err := b.checkBody(); err != nil {
-		return refuse("%w", err)
 	}
 	return nil
 }

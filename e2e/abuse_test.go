@@ -177,7 +177,7 @@ func TestGarbageOnEveryStreamAndTopic(t *testing.T) {
 		}
 	}
 	t.Logf("spoke nonsense on %d protocols", len(protos))
-	for _, own := range []string{"/rpc/bpi/blocks/1", "/rpc/bpi/range/1", "/link/bpi/1", "/link/bpi/tx/1", "/stream/api/1", "/meshsub/", "/kad/", "/ipfs/id/"} {
+	for _, own := range []string{"/rpc/bpi/blocks/1", "/rpc/bpi/batches/1", "/rpc/bpi/range/1", "/link/bpi/1", "/link/bpi/batch/1", "/link/bpi/tx/1", "/stream/api/1", "/meshsub/", "/kad/", "/ipfs/id/"} {
 		if !slices.ContainsFunc(protos, func(id protocol.ID) bool { return strings.Contains(string(id), own) }) {
 			t.Errorf("nothing was said on %s; the peer speaks %v", own, protos)
 		}
@@ -199,6 +199,10 @@ func TestGarbageOnEveryStreamAndTopic(t *testing.T) {
 		topic := <-topics
 		if tried[topic] > 0 {
 			continue
+		}
+		h = rawHost(t, speaks) // one that is kept out reaches no further topic
+		if err := h.Connect(t.Context(), *victim); err != nil {
+			t.Fatal(err)
 		}
 		for _, g := range garbage {
 			if len(h.Network().ConnsToPeer(victim.ID)) == 0 {

@@ -282,10 +282,14 @@ func (n *testnet) freeze(p *peer) (thaw func()) {
 	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 }
 
-// gone reports that a process has ended: its id is free or a zombie's.
+// gone reports that a process has ended: its id is free or a zombie's, none of whose threads still holds its files.
 func gone(pid int) bool {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || bytes.Contains(raw, []byte(") Z "))
+	if err != nil {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return bytes.Contains(raw, []byte(") Z ")) && (err != nil || len(threads) <= 1)
 }
 
 // restart starts a killed peer again from its folder, and waits until it does its work.

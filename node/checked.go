@@ -1,16 +1,17 @@
 package node
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
 )
 
-// maxChecks bounds the commands that checkedCommands remembers.
-const maxChecks = 20_000
+// maxChecks bounds the commands that checkedCommands remembers: more than one answer of catch-up holds.
+const maxChecks = 32_000
 
-// checkedCommands remembers the commands whose signature the mempool has verified, by all bytes of the transaction, so
+// checkedCommands remembers the commands whose signatures were verified for the driver, by all bytes of the transaction, so
 // that executing a block verifies none of them again: a command that passed once remembers that itself. What is not
 // here is decoded and verified by Apply. Safe for concurrent use; the commands are not changed.
 type checkedCommands struct {
@@ -33,6 +34,34 @@ func (c *checkedCommands) put(tx []byte, cmd *enc.Command) {
 	if c.order = append(c.order, id); len(c.order) > maxChecks {
 		delete(c.byTx, c.order[0])
 		c.order = c.order[1:]
+	}
+}
+
+// check judges transactions for the driver: commands of this chain, in form, signed by whom they say. What it finds sound
+// is not decoded or verified again. Neither the state nor any clock has a say.
+func (c *checkedCommands) check(chain digest.Digest) func(txs [][]byte) []error {
+	return func(txs [][]byte) []error {
+		errs := make([]error, len(txs))
+		cmds := make([]*enc.Command, len(txs))
+		for i, tx := range txs {
+			cmd, err := enc.DecodeCommand(tx)
+			if err == nil && cmd.Body.ChainID != chain {
+				err = fmt.Errorf("command for chain %s: this is chain %s; sign it for the network that it is sent to", cmd.Body.ChainID.Short(), chain.Short())
+			}
+			if errs[i] = err; err == nil {
+				cmds[i] = cmd
+			}
+		}
+		enc.VerifyCommands(cmds)
+		for i, cmd := range cmds {
+			if cmd == nil {
+				continue
+			}
+			if errs[i] = cmd.Verify(); errs[i] == nil {
+				c.put(txs[i], cmd)
+			}
+		}
+		return errs
 	}
 }
 

@@ -65,7 +65,7 @@ func preferred(s *enc.State, cmd *enc.Command) bool {
 // checkTx is the mempool's check: form, signature, chain and expiry.
 func checkTx(chain digest.Digest, l *ledger) func(tx []byte) (mempool.Info, error) {
 	return func(tx []byte) (mempool.Info, error) {
-		cmd, err := enc.DecodeCommand(tx)
+		cmd, err := l.checked.command(tx)
 		if err != nil {
 			return mempool.Info{}, err
 		}

@@ -13,11 +13,13 @@ import (
 )
 
 // mesh carries the consensus driver's messages over BPCI: a gossip topic a kind, links between validators as the fast
-// path, links from anybody for transactions that gossip did not bring to a validator, and a request protocol a kind. It
+// path, links from anybody for transactions that gossip did not bring to a validator, and a request protocol a kind.
+// Batches have links of their own, so that no vote waits behind their bytes or the check of their signatures. It
 // implements driver.Network.
 type mesh struct {
 	host   *p2p.Host
 	links  *p2p.Links // between validators
+	bulk   *p2p.Links // between validators, for batches
 	txs    *p2p.Links // of any member, for transactions alone
 	topics map[driver.Kind]*p2p.Topic
 	vals   atomic.Pointer[[]sign.PublicKey] // node keys of the validators in force
@@ -26,7 +28,7 @@ type mesh struct {
 // kindCode is the first byte of a link's message, so that one link carries every kind in order.
 var kindCode = map[driver.Kind]byte{
 	driver.KindTx: 1, driver.KindProposal: 2, driver.KindVote: 3, driver.KindTimeout: 4, driver.KindCertificates: 5,
-	driver.KindCommitted: 6,
+	driver.KindCommitted: 6, driver.KindOutline: 7,
 }
 
 // penaltyPoints is what one message that no honest node sends costs its sender; see p2p.Host.Penalise.
@@ -54,14 +56,15 @@ func (m *mesh) setValidators(set *consensus.ValidatorSet) {
 }
 
 func (m *mesh) keepLinks() {
-	if m.links == nil {
+	if m.links == nil || m.bulk == nil {
 		return // start does it
 	}
+	var vals []sign.PublicKey
 	if m.isValidator(m.host.Self()) {
-		m.links.Keep(m.validators())
-	} else {
-		m.links.Keep(nil)
+		vals = m.validators()
 	}
+	m.links.Keep(vals)
+	m.bulk.Keep(vals)
 }
 
 func (m *mesh) isValidator(k sign.PublicKey) bool { return slices.Contains(m.validators(), k) }
@@ -82,6 +85,9 @@ func (m *mesh) start(d *driver.Driver) error {
 			return
 		}
 		d.Deliver(from, driver.Direct, kind, msg[1:])
+	})
+	m.bulk = m.host.Links("bpi/batch/1", p2p.LinkConfig{Allow: m.isValidator, MaxBytes: driver.KindBatch.MaxBytes()}, func(from sign.PublicKey, msg []byte) {
+		d.Deliver(from, driver.Direct, driver.KindBatch, msg)
 	})
 	// Gossip passes the same bytes on only once. What a node that does not validate took in while no validator heard it
 	// would wait in its outbox for ever.
@@ -131,6 +137,9 @@ func (m *mesh) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
 		return false // not started
 	case !m.isValidator(m.host.Self()):
 		return kind == driver.KindTx && m.txs.Send(to, msg)
+	}
+	if kind == driver.KindBatch {
+		return m.bulk.Send(to, msg)
 	}
 	framed := make([]byte, 1+len(msg))
 	framed[0] = kindCode[kind]

@@ -162,7 +162,7 @@ func (n *Node) openMesh() error {
 	n.driver, err = driver.New(driver.Config{
 		Dir: filepath.Join(n.cfg.ChainDir(), "consensus"), Key: n.keys.validator, Genesis: n.genesis,
 		GenesisStateRoot: n.ledger.genesisRoot, App: n.ledger, Network: n.mesh, Mempool: n.pool, Store: n.chain,
-		NoFastPath: !cfg.FastPath, OnCommit: n.committed, OnEpoch: n.follow, OnEvidence: n.accused, Load: n.ledger.Load,
+		Check: n.ledger.checked.check(chainID), NoFastPath: !cfg.FastPath, OnCommit: n.committed, OnEpoch: n.follow, OnEvidence: n.accused, Load: n.ledger.Load,
 		Penalise: func(who sign.PublicKey, reason string) { n.host.Penalise(who, penaltyPoints, reason) },
 		Log:      n.log.With("room", "consensus"),
 	})

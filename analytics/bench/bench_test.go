@@ -22,8 +22,9 @@ import (
 )
 
 const (
-	rounds = 21   // measured, each query on each side
-	goal   = 1.15 // × the worker outside the cage
+	rounds   = 21   // measured, each query on each side
+	goal     = 1.15 // × the worker outside the cage
+	goalOpen = 1.02 // × the same with its engine open: what sealed mode itself may cost
 )
 
 // side is one way to have a spec answered. The time is from asking to having the whole answer.
@@ -214,17 +215,18 @@ func report(lines []line) {
 	for _, f := range []struct {
 		what   string
 		ratios []float64
+		goal   float64
 	}{
-		{"caged query / the same worker outside the cage", whole},
-		{"the same, the worker outside with its engine open already", strict},
+		{"caged query / the same worker outside the cage", whole, goal},
+		{"the same, the worker outside with its engine open already", strict, goalOpen},
 	} {
 		mean := geometric(f.ratios)
 		verdict := "ok"
-		if mean > goal {
+		if mean > f.goal {
 			verdict = "**SHORT**"
 		}
 		fmt.Printf("| %s: geometric mean of %d TPC-H queries, SF 0.1 (largest) | %.2f (%.2f) | ≤ %.2f | %s |\n",
-			f.what, len(f.ratios), mean, slices.Max(f.ratios), goal, verdict)
+			f.what, len(f.ratios), mean, slices.Max(f.ratios), f.goal, verdict)
 	}
 }
 

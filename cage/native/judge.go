@@ -80,7 +80,8 @@ func noResult(d *tracerDone, limits *cage.Limits) error {
 	case noneCPU:
 		return &cage.ErrNoResult{Reason: cage.ReasonCPU, Detail: fmt.Sprintf("used up its limit of %d ms of processor time", limits.CPUMs)}
 	case noneOOM:
-		return &cage.ErrNoResult{Reason: cage.ReasonOOM, Detail: "the program was killed from outside, most likely because the machine ran out of memory"}
+		return &cage.ErrNoResult{Reason: cage.ReasonOOM, Detail: fmt.Sprintf(
+			"its processes and its files in memory took more than %d bytes together, or the machine ran out of memory", limits.MemoryBytes)}
 	case noneSpin:
 		return &cage.ErrNoResult{Reason: cage.ReasonSpin, Detail: fmt.Sprintf(
 			"a thread used up its limit of %d ms of processor time without a system call; if it waits for another thread that way, it waits for ever", limits.CPUMs)}

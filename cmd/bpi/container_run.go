@@ -314,7 +314,7 @@ func noResult(err error) error {
 	next := map[cage.Reason]string{
 		cage.ReasonWall: "raise the limit: --limit wall=10m",
 		cage.ReasonCPU:  "raise the limit: --limit cpu=10m",
-		cage.ReasonOOM:  "let it take less: --limit mem=SIZE, or end something else on this machine",
+		cage.ReasonOOM:  "raise the limit, if the machine has more: --limit mem=4g; else end something else on it",
 		cage.ReasonSpin: "raise the limit with --limit cpu=10m if it only computes; else let its threads wait by system calls, or run it with --policy " + cage.PolicyRelaxed,
 	}[none.Reason]
 	return fail(exitTimeout, "no result (%s): %s. That is no failure of the program's, and another machine may see another end; %s", none.Reason, none.Detail, next)

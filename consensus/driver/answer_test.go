@@ -8,6 +8,17 @@ import (
 	"github.com/metanode/metanode/internal/digest"
 )
 
+// FuzzDecodeBatches reads what a peer answers to a request for batches.
+func FuzzDecodeBatches(f *testing.F) {
+	f.Add(canon.Must(&batchesAnswer{Batches: [][]byte{{1}, {2, 3}}}))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		list, err := decodeBatches(raw)
+		if err == nil && string(canon.Must(&batchesAnswer{Batches: list})) != string(raw) {
+			t.Fatal("another spelling was accepted")
+		}
+	})
+}
+
 // FuzzDecodeAnswer reads what a peer answers to a request for blocks.
 func FuzzDecodeAnswer(f *testing.F) {
 	b := consensus.Block{Txs: [][]byte{[]byte("tx")}}

@@ -13,32 +13,37 @@ import (
 // Kind names a channel of messages. Each has its own gossip topic; the fast path and requests name it in each message.
 type Kind string
 
-// The kinds. KindBlocks and KindRange are requests, the others are messages.
+// The kinds. KindBlocks, KindBatches and KindRange are requests, the others are messages.
 const (
 	KindTx           Kind = "tx"           // a transaction, as the mempool takes it
+	KindBatch        Kind = "batch"        // consensus.Batch; Deliver waits for the check of its transactions
 	KindProposal     Kind = "proposal"     // consensus.Proposal
+	KindOutline      Kind = "outline"      // consensus.Outline
 	KindVote         Kind = "vote"         // consensus.Vote
 	KindTimeout      Kind = "timeout"      // consensus.Timeout
 	KindCertificates Kind = "certificates" // consensus.Certificates
 	KindCommitted    Kind = "committed"    // consensus.Finality of one header: a committed block's header and certificate
 	KindBlocks       Kind = "blocks"       // blocks by id, with ancestors
+	KindBatches      Kind = "batches"      // batches by digest
 	KindRange        Kind = "range"        // committed blocks by height, with a proof for the last
 )
 
 // MessageKinds are those that come to Deliver, each a gossip topic.
 func MessageKinds() []Kind {
-	return []Kind{KindTx, KindProposal, KindVote, KindTimeout, KindCertificates, KindCommitted}
+	return []Kind{KindTx, KindBatch, KindProposal, KindOutline, KindVote, KindTimeout, KindCertificates, KindCommitted}
 }
 
 // RequestKinds are those that come to Serve.
-func RequestKinds() []Kind { return []Kind{KindBlocks, KindRange} }
+func RequestKinds() []Kind { return []Kind{KindBlocks, KindBatches, KindRange} }
 
 // MaxBytes is the greatest message of a kind that Deliver looks at, for the network to bound its readers with.
 func (k Kind) MaxBytes() int {
 	switch k {
 	case KindTx:
 		return consensus.MaxTxBytes
-	case KindProposal:
+	case KindBatch:
+		return consensus.MaxBatchBytes
+	case KindProposal, KindOutline:
 		return consensus.MaxProposalBytes
 	case KindVote:
 		return consensus.MaxVoteBytes
@@ -50,6 +55,8 @@ func (k Kind) MaxBytes() int {
 		return consensus.MaxQCBytes + 1024
 	case KindBlocks, KindRange:
 		return maxRequestBytes
+	case KindBatches:
+		return maxBatchesRequestBytes
 	}
 	return 0
 }
@@ -127,14 +134,24 @@ type Network interface {
 
 // Mempool holds the transactions that wait. It is safe for concurrent use; consensus/mempool.Pool is one.
 type Mempool interface {
-	// Add takes a transaction in. An error with a method Invalid() bool that is true means that no node would.
+	// Add takes a transaction in that another node passed on. An error with a method Invalid() bool that is true means that
+	// no node would.
 	Add(tx []byte) error
-	// Reap gives transactions for a block without those that skip names by digest.Of of their bytes.
+	// Offer is Add for a transaction that this node is the first to have: Take gives it.
+	Offer(tx []byte) error
+	// Take gives offered transactions once, for a batch: at least one if Fresh counts any. They stay until they are
+	// committed or expire.
+	Take(maxTxs, maxBytes int) [][]byte
+	// Return makes Take give transactions again, by digest.Of of their bytes.
+	Return(ids []digest.Digest)
+	// Fresh is how many transactions Take would give, and their bytes.
+	Fresh() (txs, bytes int)
+	// Reap gives transactions for a block without those that Take gave, or that skip names by digest.Of of their bytes.
 	Reap(maxTxs, maxBytes int, skip func(digest.Digest) bool) [][]byte
 	// Has reports whether the transaction waits.
 	Has(id digest.Digest) bool
-	// Committed takes out what a block held.
-	Committed(txs [][]byte)
+	// Committed takes out what a block held, by digest.Of of the bytes.
+	Committed(ids []digest.Digest)
 	// Expire drops what is too late at nowMs.
 	Expire(nowMs uint64) int
 	// NotEmpty receives after transactions were added.

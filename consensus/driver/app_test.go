@@ -1,10 +1,7 @@
 package driver_test
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,75 +101,3 @@ func (a *chainApp) Height() consensus.Height {
 	defer a.mu.Unlock()
 	return a.height
 }
-
-// testPool is the plainest mempool: first in, first out, without bounds.
-type testPool struct {
-	mu    sync.Mutex // guards what follows
-	list  [][]byte
-	waits map[digest.Digest]bool
-	old   map[digest.Digest]bool // committed
-	wake  chan struct{}
-}
-
-type badTx struct{}
-
-func (p *testPool) Add(tx []byte) error {
-	if bytes.HasPrefix(tx, []byte("bad")) {
-		return badTx{}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	id := digest.Of(tx)
-	if p.waits[id] || p.old[id] {
-		return errors.New("known")
-	}
-	p.waits[id] = true
-	p.list = append(p.list, bytes.Clone(tx))
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func (p *testPool) Reap(maxTxs, maxBytes int, skip func(digest.Digest) bool) (out [][]byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, tx := range p.list {
-		if skip != nil && skip(digest.Of(tx)) {
-			continue
-		}
-		if maxBytes -= len(tx); maxBytes < 0 || len(out) == maxTxs {
-			break
-		}
-		out = append(out, tx)
-	}
-	return out
-}
-
-func (p *testPool) Committed(txs [][]byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, tx := range txs {
-		id := digest.Of(tx)
-		delete(p.waits, id)
-		p.old[id] = true
-	}
-	p.list = slices.DeleteFunc(p.list, func(tx []byte) bool { return p.old[digest.Of(tx)] })
-}
-
-func (p *testPool) Has(id digest.Digest) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.waits[id]
-}
-
-func (p *testPool) Len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.list)
-}
-
-func (p *testPool) Expire(uint64) int { return 0 }
-
-func (p *testPool) NotEmpty() <-chan struct{} { return p.wake }

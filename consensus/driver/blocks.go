@@ -13,8 +13,15 @@ import (
 // errOutcome says that executing a block here gives other roots than its header has.
 var errOutcome = errors.New("executing the block gives another outcome than its header states")
 
-// execute runs b on its parent in the tree, compares the outcome with the header, and keeps it.
-func (d *Driver) execute(b *consensus.Block, id consensus.BlockID) error {
+// offer is a proposal with the ids of its transactions, all of which are sound.
+type offer struct {
+	consensus.VerifiedProposal
+	ids []digest.Digest
+}
+
+// execute runs b on its parent in the tree, compares the outcome with the header, and keeps it. ids are those of the
+// transactions; set holds them, too, or is nil.
+func (d *Driver) execute(b *consensus.Block, id consensus.BlockID, ids []digest.Digest, set map[digest.Digest]struct{}) error {
 	if d.tree.get(id) != nil {
 		return nil
 	}
@@ -33,7 +40,7 @@ func (d *Driver) execute(b *consensus.Block, id consensus.BlockID) error {
 		if err := checkTrailing(h, ph, len(b.Txs)); err != nil {
 			return err
 		}
-		d.tree.put(b, id, parent, nil)
+		d.tree.put(b, id, parent, nil, nil, nil)
 		return nil
 	}
 	x, err := d.cfg.App.Execute(blockContext(h), b.Txs)
@@ -53,7 +60,7 @@ func (d *Driver) execute(b *consensus.Block, id consensus.BlockID) error {
 			h.Height, h.View, h.Proposer.Short(), h.StateRoot.Short(), x.StateRoot.Short(), h.EventRoot.Short(), x.EventRoot.Short())
 	}
 	d.cfg.App.Keep(id, x.Handle)
-	d.tree.put(b, id, parent, x.Next)
+	d.tree.put(b, id, parent, ids, set, x.Next)
 	return nil
 }
 
@@ -89,11 +96,11 @@ func (d *Driver) committing(id consensus.BlockID) bool {
 }
 
 // onProposal executes a proposal and steps it, or holds it until its parent or its time has come.
-func (d *Driver) onProposal(p consensus.VerifiedProposal) error {
+func (d *Driver) onProposal(p offer) error {
 	b := p.Block()
-	err := d.replica.Check(p)
+	err := d.replica.Check(p.VerifiedProposal)
 	if err != nil {
-		d.accuse(d.replica.Note(p))
+		d.accuse(d.replica.Note(p.VerifiedProposal))
 	}
 	switch {
 	case errors.Is(err, consensus.ErrUnknownParent):
@@ -116,7 +123,16 @@ func (d *Driver) onProposal(p consensus.VerifiedProposal) error {
 		}
 		return d.stepCertificates(p)
 	}
-	switch err := d.execute(b, p.ID()); {
+	var set map[digest.Digest]struct{}
+	if parent := d.tree.get(b.Header.Parent); parent != nil && d.tree.get(p.ID()) == nil {
+		var err error
+		if set, err = d.once(&b.Header, parent, p.ids); err != nil {
+			d.count.refused.Add(1)
+			d.cfg.Log.Warn("proposal not voted for", "view", uint64(b.Header.View), "proposer", b.Header.Proposer.Short(), "reason", err)
+			return d.stepCertificates(p)
+		}
+	}
+	switch err := d.execute(b, p.ID(), p.ids, set); {
 	case errors.Is(err, errOutcome):
 		// The leader, or this node, computes wrongly. This node does not vote; if the others certify the block, it
 		// comes back by catch-up, and stops the node there.
@@ -129,10 +145,10 @@ func (d *Driver) onProposal(p consensus.VerifiedProposal) error {
 	if b.Header.View == d.replica.View() {
 		d.pace.work(true, time.Now())
 	}
-	return d.stepBlock(p, p.ID())
+	return d.stepBlock(p.VerifiedProposal, p.ID())
 }
 
-func (d *Driver) stepCertificates(p consensus.VerifiedProposal) error {
+func (d *Driver) stepCertificates(p offer) error {
 	for _, c := range p.Certificates() {
 		if err := d.step(c); err != nil {
 			return err
@@ -158,8 +174,8 @@ func (d *Driver) wakeChildren(id consensus.BlockID) error {
 }
 
 // tryPropose answers the replica's request for a block if it is time.
-func (d *Driver) tryPropose() error {
-	if d.propose == nil || !d.pace.mayPropose(d.hasWork(), d.full(), time.Now()) {
+func (d *Driver) tryPropose(crowd int) error {
+	if d.propose == nil || !d.pace.mayPropose(d.hasWork(), d.full(crowd), time.Now()) {
 		return nil
 	}
 	req := d.propose
@@ -172,19 +188,15 @@ func (d *Driver) tryPropose() error {
 	if req.Closing(d.own) {
 		b := d.trailing(req, parent)
 		id := b.ID()
-		d.tree.put(b, id, parent, nil)
+		d.tree.put(b, id, parent, nil, nil, nil)
 		d.count.proposed.Add(1)
 		return d.stepBlock(consensus.OwnBlock{Block: b}, id)
 	}
-	pending := d.tree.pending(parentID)
-	txs := d.cfg.Mempool.Reap(int(d.cfg.Genesis.MaxTxsPerBlock), d.cfg.MaxBlockBytes, func(id digest.Digest) bool {
-		_, in := pending[id]
-		return in
-	})
+	c := d.compose(parent)
 	h := req.Header(d.own, d.self)
 	h.TimestampMs = max(req.Parent.Header.TimestampMs+1, d.nowMs())
-	h.TxRoot, h.HistoryRoot = merkle.Root(txs), parent.history.Root()
-	x, err := d.cfg.App.Execute(blockContext(&h), txs)
+	h.TxRoot, h.HistoryRoot = merkle.Root(c.txs), parent.history.Root()
+	x, err := d.cfg.App.Execute(blockContext(&h), c.txs)
 	if err != nil {
 		return fmt.Errorf("execute own block %d: %w", h.Height, err)
 	}
@@ -193,15 +205,17 @@ func (d *Driver) tryPropose() error {
 	if h.NextVals, err = nextOf(&x, d.own.Set().Digest()); err != nil {
 		return fmt.Errorf("execute own block %d: %w", h.Height, err)
 	}
-	if txs == nil {
-		txs = [][]byte{}
-	}
-	b := &consensus.Block{Header: h, Justify: req.Justify, Txs: txs}
+	b := &consensus.Block{Header: h, Justify: req.Justify, Txs: c.txs}
 	id := b.ID()
 	if d.tree.get(id) == nil {
 		d.cfg.App.Keep(id, x.Handle)
-		d.tree.put(b, id, parent, x.Next)
+		d.tree.put(b, id, parent, c.ids, c.set, x.Next)
 	}
+	if d.outlined = nil; len(c.refs) > 0 {
+		d.count.outlines.Add(1)
+		d.outlined = &outlined{id: id, refs: c.refs, txs: c.txs[c.rest:]}
+	}
+	d.proposed = time.Now()
 	d.count.proposed.Add(1)
 	return d.stepBlock(consensus.OwnBlock{Block: b}, id)
 }
@@ -250,7 +264,8 @@ func (d *Driver) applyCommits() error {
 func (d *Driver) apply(x Committed) error {
 	b := x.Block
 	id := b.ID()
-	if d.tree.get(id) == nil {
+	n := d.tree.get(id)
+	if n == nil {
 		return fmt.Errorf("commit block %d (%s): it was not executed here", b.Header.Height, id.Short())
 	}
 	if err := d.cfg.App.Commit(b, x.Finality); err != nil {
@@ -259,11 +274,18 @@ func (d *Driver) apply(x Committed) error {
 	for _, dead := range d.tree.commit(id) {
 		d.cfg.App.Drop(dead)
 	}
-	d.cfg.Mempool.Committed(b.Txs)
+	d.recent.add(b.Header.Height, n.ids)
+	d.batches.committed(n.ids)
+	d.gather.prune(func(a *gathering) bool { return a.height() <= b.Header.Height })
+	d.cfg.Mempool.Committed(n.ids)
 	d.cfg.Mempool.Expire(b.Header.TimestampMs)
 	d.count.height.Store(uint64(b.Header.Height))
 	d.count.blocks.Add(1)
 	d.count.txs.Add(uint64(len(b.Txs)))
+	d.count.blockTxs.observe(float64(len(b.Txs)))
+	if len(b.Txs) > 0 {
+		d.pokeSpread() // there may be room for another batch
+	}
 	for parent, list := range d.waiting { // proposals that can never be of use
 		if list[0].Block().Header.Height <= b.Header.Height {
 			d.waitCount -= len(list)

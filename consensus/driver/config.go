@@ -22,12 +22,21 @@ type Config struct {
 	Store            Store
 	Disk             Disk // for what Dir holds but the lock; nil: the operating system's
 
+	// Check judges transactions without reference to the chain's state, form and signatures, and gives a verdict for each:
+	// nil for one that is sound. It must be a function of the bytes, equal on every node, and is called by many goroutines
+	// with groups of up to 128, whose signatures it can check together. A validator votes for no block with a transaction
+	// that is not sound. nil: every transaction is.
+	Check func(txs [][]byte) []error
+
 	NoFastPath    bool          // send everything by gossip
 	BaseTimeout   time.Duration // of a view that follows a successful one: 250 ms
 	MaxTimeout    time.Duration // 8 s
 	WorkPoll      time.Duration // between questions to App.HasWork while idle: 50 ms
 	RequestWait   time.Duration // for an answer to one request: 3 s
 	MaxBlockBytes int           // of transactions in a block that this node proposes: 1 MiB, at most consensus.MaxBlockBytes
+	InlineBytes   int           // of transactions that a proposal carries itself rather than name batches: 16 KiB; negative: none
+	BatchBytes    int           // of transactions in a batch: 256 KiB, at most consensus.MaxBatchTxBytes
+	BatchWait     time.Duration // for which a batch gathers transactions after the one before: 10 ms
 	SegmentBytes  int64         // of the write-ahead log: 16 MiB
 
 	// Load is how many things are going on in the application that will bring transactions soon, such as running jobs: the
@@ -68,11 +77,18 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxTimeout, 8*time.Second)
 	def(&c.WorkPoll, 50*time.Millisecond)
 	def(&c.RequestWait, 3*time.Second)
+	def(&c.BatchWait, 10*time.Millisecond)
 	if c.MaxBlockBytes == 0 {
 		c.MaxBlockBytes = 1 << 20
 	}
 	if c.Disk == nil {
 		c.Disk = osDisk{}
+	}
+	if c.InlineBytes == 0 {
+		c.InlineBytes = 16 << 10
+	}
+	if c.BatchBytes <= 0 || c.BatchBytes > consensus.MaxBatchTxBytes {
+		c.BatchBytes = consensus.MaxBatchTxBytes
 	}
 	if c.Penalise == nil {
 		c.Penalise = func(sign.PublicKey, string) {}

@@ -21,12 +21,15 @@ type heldVote struct {
 var errForeign = errors.New("not of this chain")
 
 // Deliver takes one message from the network: decoded, verified and queued for the owner when Deliver returns. It never
-// waits for the owner, keeps no reference to msg, and may be called by many goroutines at once. from is the node that
+// waits for the owner, but for the check of the transactions in a batch, which had better come on a stream of their own. It keeps no reference to msg, and may be called by many goroutines at once. from is the node that
 // the message came from, to be blamed for what is wrong with it. Directly received garbage is also reported to
 // Config.Penalise; for gossip, the verdict is the report.
 func (d *Driver) Deliver(from sign.PublicKey, path Path, kind Kind, msg []byte) Verdict {
-	if kind == KindTx {
+	switch {
+	case kind == KindTx:
 		return d.deliverTx(from, path, msg)
+	case kind == KindBatch && len(msg) <= kind.MaxBytes():
+		return d.onBatch(from, path, msg)
 	}
 	if limit := kind.MaxBytes(); inboxLimit[kind] == 0 || len(msg) > limit {
 		return d.refused(from, path, kind, fmt.Errorf("%d bytes: at most %d", len(msg), limit))
@@ -46,13 +49,20 @@ func (d *Driver) Deliver(from sign.PublicKey, path Path, kind Kind, msg []byte) 
 		return d.refused(from, path, kind, err)
 	}
 	d.seen.learn(id, Accept)
-	d.inbox.put(it)
+	if o, ok := it.msg.(consensus.VerifiedOutline); ok {
+		d.onOutline(o)
+	} else {
+		d.inbox.put(it)
+	}
 	return Accept
 }
 
 func (d *Driver) deliverTx(from sign.PublicKey, path Path, tx []byte) Verdict {
-	err := d.cfg.Mempool.Add(tx)
-	if err == nil {
+	_, _, err := d.checks.run([][]byte{tx}, false)
+	if err != nil {
+		return d.refused(from, path, KindTx, err)
+	}
+	if err = d.cfg.Mempool.Add(tx); err == nil {
 		return Accept
 	}
 	var bad interface{ Invalid() bool }
@@ -85,8 +95,29 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		return it, d.inEpoch(p.Block.Header.Epoch, func(v *consensus.Verifier) error {
-			it.msg, err = v.Proposal(p)
+		var vp consensus.VerifiedProposal
+		if err := d.inEpoch(p.Block.Header.Epoch, func(v *consensus.Verifier) (err error) {
+			vp, err = v.Proposal(p)
+			return err
+		}); err != nil {
+			return it, err
+		}
+		ids, at, err := d.checks.run(p.Block.Txs, true)
+		if err != nil {
+			err = fmt.Errorf("proposal of view %d: transaction %d: %w", p.Block.Header.View, at, err)
+		}
+		it.msg = offer{vp, ids}
+		return it, err
+	case KindOutline:
+		o, err := consensus.DecodeOutline(msg)
+		if err == nil {
+			err = d.ours(o.Header.Version, o.Header.ChainID)
+		}
+		if err != nil {
+			return it, err
+		}
+		return it, d.inEpoch(o.Header.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Outline(o)
 			return err
 		})
 	case KindVote:
@@ -106,6 +137,9 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		// stranger's forgery must not take the voter's place, nor be relayed, and nobody may put words in our mouth.
 		if err == nil && (path == Gossiped || d.term.Load().peerOf[v.Voter] != from || v.Voter == d.self) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
 			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
+		}
+		if err == nil {
+			d.gather.voted(v.Data.Block, d.term.Load().peerOf[v.Voter])
 		}
 		it.msg = heldVote{checked, from}
 		return it, err
@@ -168,39 +202,4 @@ func (d *Driver) ours(version uint32, chain digest.Digest) error {
 		return fmt.Errorf("%w: chain %s, this node is on %s", errForeign, chain.Short(), d.cfg.Genesis.DisplayName())
 	}
 	return nil
-}
-
-// Submit takes a transaction from a client of this node: into the mempool, and on to the others. The error is the
-// mempool's. It is not durable: whoever must not lose it submits it again until it is committed. One that waits already
-// is sent to the validators again, and the mempool's error for duplicates returned.
-func (d *Driver) Submit(tx []byte) error {
-	if err := d.cfg.Mempool.Add(tx); err != nil {
-		if d.cfg.Mempool.Has(digest.Of(tx)) {
-			d.sendTx(tx)
-		}
-		return err
-	}
-	if err := d.cfg.Network.Gossip(KindTx, tx); err != nil {
-		d.sendTx(tx)
-		return nil
-	}
-	d.count.gossiped.Add(1)
-	return nil
-}
-
-// sendTx puts a transaction on the streams to the validators. Gossip does not carry the same bytes twice.
-func (d *Driver) sendTx(tx []byte) {
-	for _, to := range d.term.Load().others {
-		if d.cfg.Network.Send(to, KindTx, tx) {
-			d.count.sent.Add(1)
-		}
-	}
-}
-
-// repeatTxs sends the transactions that wait longest to the validators again: the view has run out although there is
-// work, perhaps because nobody else knows of it.
-func (d *Driver) repeatTxs() {
-	for _, tx := range d.cfg.Mempool.Reap(32, 128<<10, nil) {
-		d.sendTx(tx)
-	}
 }

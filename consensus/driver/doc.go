@@ -5,8 +5,9 @@
 //
 // Deliver takes bytes from the network on any goroutine, drops what was seen, decodes and verifies the rest, and puts it
 // in bounded queues. Run's goroutine, the owner, takes from the queues, executes blocks, steps the replica, and then, in
-// this order: writes what the step promised to the log with one fdatasync, sends, commits, arms its timer. A third
-// goroutine, the syncer, asks peers for blocks that are missing; the owner executes what it brings.
+// this order: writes what the step promised to the log with one fdatasync, sends, commits, arms its timer. Beside it, the
+// syncer asks peers for blocks that are missing, which the owner executes; one goroutine makes batches, and others fetch
+// those that are missing.
 //
 // A node whose validator key is in the set of the epoch votes. Another one follows: it verifies certificates, executes and
 // commits, and sends nothing but requests. A key that leaves the set, or comes into it, makes a node the other, while it
@@ -26,10 +27,24 @@
 // or a log from an old backup, shows in what others send: a node that hears its key say what it has not said stops
 // (voice.go).
 //
+// # Transactions
+//
+// A transaction that came to this node first goes to the validators in a batch (spread.go): at once when it is quiet,
+// otherwise with those of 10 ms or 256 KiB. Leaders name batches in an Outline (compose.go), or, while the transactions
+// are few or the view before has failed, carry them in the Proposal. An outline is filled from the batches at hand, and
+// what is missing is fetched by digest from the proposer or who has voted (gather.go). The header's root binds the
+// transactions in either form: a filled outline is a block like any other, and it is with all its transactions that a
+// block goes into the log before this node votes, into the Store, and to those who catch up.
+//
+// Config.Check judges every transaction once on every node, in groups, on all cores, outside of the owner (checks.go). A
+// validator votes for no block with one that is not sound, or that stands in the 32 blocks before it (once.go).
+//
+// Batches, outlines and fetches are bounded in number, in bytes for each node, and in age (batches.go, gather.go).
+//
 // # Paths
 //
 // Proposals and timeouts go to every validator on the fast path and on gossip as well, votes by gossip only where the
-// fast path fails. Either path alone carries the chain.
+// fast path fails, and batches only where it reaches no quorum. Either path alone carries the chain.
 //
 // # What it does not do
 //

@@ -24,6 +24,12 @@ type Driver struct {
 	front    sync.Mutex // guards verifier
 	verifier *consensus.Verifier
 	seen     *seen
+	checks   *checker
+	recent   *recent
+	batches  *batches
+	gather   *gather
+	fresh    chan struct{}   // one place: transactions wait for a batch
+	wanted   chan *gathering // to be fetched
 	inbox    *inbox
 	foreign  foreignLog
 	hinted   atomic.Int64 // when another epoch's message last made this node look for it, Unix nanoseconds
@@ -45,13 +51,15 @@ type Driver struct {
 	commits   []*consensus.Commit
 	pace      pace
 	propose   *consensus.ProposeRequest
-	waiting   map[consensus.BlockID][]consensus.VerifiedProposal // proposals by their missing parent
+	waiting   map[consensus.BlockID][]offer // proposals by their missing parent
 	waitCount int
-	early     []consensus.VerifiedProposal // proposals whose time has not come
+	early     []offer // proposals whose time has not come
+	outlined  *outlined
+	proposed  time.Time // when this node made its last proposal
 	blame     map[*consensus.Vote]sign.PublicKey
 	sinceSync int // blocks put in the store since its last sync
 	needs     chan need
-	synced    chan batch
+	synced    chan fetched
 	closed    bool
 }
 
@@ -77,11 +85,14 @@ func New(cfg Config) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{
-		cfg: cfg, chain: cfg.Genesis.ChainID(), genesis: genesis, seen: newSeen(),
-		waiting: map[consensus.BlockID][]consensus.VerifiedProposal{},
-		blame:   map[*consensus.Vote]sign.PublicKey{}, needs: make(chan need, 1), synced: make(chan batch),
+		cfg: cfg, chain: cfg.Genesis.ChainID(), genesis: genesis, seen: newSeen(seenPerGeneration),
+		checks: newChecker(cfg.Check), recent: newRecent(), gather: &gather{}, fresh: make(chan struct{}, 1), wanted: make(chan *gathering, maxFetches),
+		waiting: map[consensus.BlockID][]offer{},
+		blame:   map[*consensus.Vote]sign.PublicKey{}, needs: make(chan need, 1), synced: make(chan fetched),
 		serving: make(chan struct{}, maxServing),
 	}
+	d.batches = newBatches(d.recent)
+	d.count.init()
 	d.inbox = newInbox(func() { d.count.dropped.Add(1) })
 	if !cfg.Key.IsZero() {
 		d.self = cfg.Key.Public()
@@ -120,6 +131,8 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { s.run(ctx) })
+	wg.Go(func() { d.spread(ctx) })
+	wg.Go(func() { d.fetcher(ctx) })
 	err = d.loop(ctx)
 	cancel()
 	wg.Wait()
@@ -211,11 +224,10 @@ func (d *Driver) tick() error {
 // and commits. It builds one block at most and asks to be called again if another is due: a validator that is a quorum
 // by itself is asked for the next block as soon as it has made one, and must commit and listen in between.
 func (d *Driver) settle() error {
-	if d.cfg.Load != nil {
-		d.pace.load(d.cfg.Load())
-	}
+	crowd := d.crowd()
+	d.pace.load(d.load(crowd))
 	d.pace.work(d.hasWork(), time.Now())
-	if err := d.tryPropose(); err != nil {
+	if err := d.tryPropose(crowd); err != nil {
 		return err
 	}
 	if err := d.flush(); err != nil {
@@ -229,7 +241,7 @@ func (d *Driver) settle() error {
 	d.pace.work(has, now)
 	switch {
 	case d.propose == nil:
-	case d.pace.mayPropose(has, d.full(), now):
+	case d.pace.mayPropose(has, d.full(d.crowd()), now):
 		d.inbox.poke()
 	case has:
 		d.pace.soon(d.pace.entered.Add(d.pace.gather))
@@ -238,11 +250,11 @@ func (d *Driver) settle() error {
 }
 
 // full reports whether enough transactions wait for a block of their own.
-func (d *Driver) full() bool { return d.cfg.Mempool.Len() >= int(d.cfg.Genesis.MaxTxsPerBlock) }
+func (d *Driver) full(crowd int) bool { return crowd >= int(d.cfg.Genesis.MaxTxsPerBlock) }
 
 // hasWork reports whether the next block should come at once.
 func (d *Driver) hasWork() bool {
-	if d.replica.HasWork() || d.cfg.Mempool.Len() > 0 {
+	if d.replica.HasWork() || d.cfg.Mempool.Len() > 0 || d.batches.foreign() > 0 {
 		return true
 	}
 	tip := d.tip()
@@ -291,7 +303,10 @@ func (d *Driver) absorb(out consensus.Output) {
 		d.commits = append(d.commits, out.Commit)
 	}
 	if e := out.Enter; e != nil {
-		d.propose = nil
+		if e.Reason == consensus.EnterByQC && !d.proposed.IsZero() {
+			d.count.roundTrip.observe(time.Since(d.proposed).Seconds())
+		}
+		d.propose, d.proposed = nil, time.Time{}
 		clear(d.blame)
 		d.count.view.Store(uint64(e.View))
 		d.pace.enter(e, time.Now())
@@ -326,8 +341,10 @@ func (d *Driver) handle(it item) error {
 		return err
 	}
 	switch m := it.msg.(type) {
-	case consensus.VerifiedProposal:
+	case offer:
 		return d.onProposal(m)
+	case *gathering:
+		return d.handleOutline(m)
 	case heldVote:
 		if len(d.blame) < maxBlame {
 			d.blame[m.vote.Vote()] = m.from

@@ -141,6 +141,7 @@ func (d *Driver) nextEpoch(x Committed) error {
 		return err
 	}
 	d.tree.clear()
+	d.gather.prune(func(*gathering) bool { return true })
 	clear(d.waiting)
 	clear(d.blame)
 	d.waitCount, d.early, d.propose, d.stores = 0, nil, nil, nil

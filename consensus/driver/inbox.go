@@ -24,9 +24,9 @@ type item struct {
 }
 
 // inboxOrder is the order in which the owner takes: what completes a view first.
-var inboxOrder = [...]Kind{KindVote, KindProposal, KindCommitted, KindCertificates, KindTimeout}
+var inboxOrder = [...]Kind{KindVote, KindProposal, KindOutline, KindCommitted, KindCertificates, KindTimeout}
 
-var inboxLimit = map[Kind]int{KindVote: 4096, KindProposal: 32, KindCommitted: 256, KindCertificates: 256, KindTimeout: 1024}
+var inboxLimit = map[Kind]int{KindVote: 4096, KindProposal: 32, KindOutline: 32, KindCommitted: 256, KindCertificates: 256, KindTimeout: 1024}
 
 func newInbox(dropped func()) *inbox {
 	return &inbox{wake: make(chan struct{}, 1), queues: map[Kind][]item{}, dropped: dropped}
@@ -74,13 +74,15 @@ func (b *inbox) take() (item, bool) {
 // seen remembers the verdicts on messages by the hash of all their bytes, so that a copy costs a hash and no signature.
 // It holds two generations and forgets the older when the younger is full.
 type seen struct {
+	most int // in a generation
+
 	mu         sync.Mutex // guards what follows
 	young, old map[digest.Digest]Verdict
 }
 
 const seenPerGeneration = 1 << 14
 
-func newSeen() *seen { return &seen{young: map[digest.Digest]Verdict{}} }
+func newSeen(most int) *seen { return &seen{most: most, young: map[digest.Digest]Verdict{}} }
 
 // messageHash tells apart what came directly, because less is checked then before it is queued.
 func messageHash(path Path, kind Kind, msg []byte) digest.Digest {
@@ -99,6 +101,16 @@ func messageHash(path Path, kind Kind, msg []byte) digest.Digest {
 func (s *seen) verdict(id digest.Digest) (Verdict, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.getLocked(id)
+}
+
+func (s *seen) learn(id digest.Digest, v Verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.learnLocked(id, v)
+}
+
+func (s *seen) getLocked(id digest.Digest) (Verdict, bool) {
 	v, ok := s.young[id]
 	if !ok {
 		v, ok = s.old[id]
@@ -106,10 +118,8 @@ func (s *seen) verdict(id digest.Digest) (Verdict, bool) {
 	return v, ok
 }
 
-func (s *seen) learn(id digest.Digest, v Verdict) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.young) >= seenPerGeneration {
+func (s *seen) learnLocked(id digest.Digest, v Verdict) {
+	if len(s.young) >= s.most {
 		s.old, s.young = s.young, map[digest.Digest]Verdict{}
 	}
 	s.young[id] = v

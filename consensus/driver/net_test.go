@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
@@ -21,13 +20,8 @@ import (
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/driver/chainstore"
-	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
-
-func (badTx) Error() string { return "bad transaction" }
-
-func (badTx) Invalid() bool { return true }
 
 // packet is a message on its way.
 type packet struct {
@@ -43,13 +37,18 @@ type hub struct {
 	genesis  *consensus.Genesis
 	noFast   atomic.Bool
 	noGossip atomic.Bool
-	echo     atomic.Bool // everybody hears his own words too, as gossip
+	echo     atomic.Bool          // everybody hears his own words too, as gossip
+	hostile  atomic.Bool          // refusals are no failure of the test
+	faults   *faults              // nil: none
+	change   func(*driver.Config) // nil: nothing
 
 	mu       sync.Mutex // guards what follows
 	nodes    map[sign.PublicKey]*testNode
 	said     *record
 	sets     map[consensus.Epoch]*consensus.ValidatorSet
 	blocks   map[consensus.Height]consensus.BlockID
+	namer    sign.PublicKey                       // the node that the last outline left
+	outlined map[consensus.BlockID]sign.PublicKey // blocks that left as outlines, and the node that they left
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
 	liar     sign.PublicKey          // answers requests with lies
@@ -66,6 +65,7 @@ type testNode struct {
 	pool   *testPool
 	d      *driver.Driver
 	in     chan packet
+	bulk   chan packet // batches, whose checks take time
 	cancel context.CancelFunc
 	ended  chan error
 	done   chan struct{} // closed before ended receives
@@ -94,14 +94,14 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 	}
 	return &hub{
 		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(), sets: map[consensus.Epoch]*consensus.ValidatorSet{},
-		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
+		blocks: map[consensus.Height]consensus.BlockID{}, outlined: map[consensus.BlockID]sign.PublicKey{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
 }
 
 // newNode makes node i: the first ones are the validators, others follow.
 func (h *hub) newNode(i int, dir string) *testNode {
-	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, segment: 256 << 10, app: newApp(), in: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), done: make(chan struct{}), told: make(chan struct{}, 1)}
+	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, segment: 256 << 10, app: newApp(), in: make(chan packet, 8192), bulk: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), done: make(chan struct{}), told: make(chan struct{}, 1)}
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
@@ -117,7 +117,7 @@ func (h *hub) newCandidate(i int, dir string) *testNode {
 
 func (n *testNode) config() driver.Config {
 	t := n.h.t
-	n.pool = &testPool{waits: map[digest.Digest]bool{}, old: map[digest.Digest]bool{}, wake: make(chan struct{}, 1)}
+	n.pool = newTestPool()
 	n.h.mu.Lock()
 	ds := n.store
 	if ds == nil {
@@ -136,7 +136,7 @@ func (n *testNode) config() driver.Config {
 	if os.Getenv("BPI_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
-	return driver.Config{
+	c := driver.Config{
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
 		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: n.segment, Disk: n.disk,
 		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
@@ -153,6 +153,10 @@ func (n *testNode) config() driver.Config {
 		},
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: level})).With("node", n.node.Short()[:4]),
 	}
+	if n.h.change != nil {
+		n.h.change(&c)
+	}
+	return c
 }
 
 type testWriter struct{ t testing.TB }
@@ -180,18 +184,20 @@ func (n *testNode) run(d *driver.Driver) {
 	n.h.nodes[n.node] = n
 	n.h.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case p := <-n.in:
-				if v := d.Deliver(p.from, p.path, p.kind, p.msg); v == driver.Reject {
-					n.h.t.Errorf("%s refused %s from %s", n.node.Short(), p.kind, p.from.Short())
+	for _, queue := range []chan packet{n.in, n.bulk} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case p := <-queue:
+					if v := d.Deliver(p.from, p.path, p.kind, p.msg); v == driver.Reject && !n.h.hostile.Load() {
+						n.h.t.Errorf("%s refused %s from %s", n.node.Short(), p.kind, p.from.Short())
+					}
 				}
 			}
-		}
-	})
+		})
+	}
 	go func() {
 		err := d.Run(ctx)
 		close(n.done)
@@ -279,6 +285,16 @@ func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
 		default:
 		}
 	}
+	if kind == driver.KindOutline {
+		o, err := consensus.DecodeOutline(msg)
+		if err != nil {
+			n.h.t.Error(err)
+			return false
+		}
+		n.h.mu.Lock()
+		n.h.outlined[o.Header.ID()], n.h.namer = n.node, n.node
+		n.h.mu.Unlock()
+	}
 	n.h.mu.Lock()
 	defer n.h.mu.Unlock()
 	if fault := n.h.said.take(kind, msg); fault != "" {
@@ -310,12 +326,27 @@ func (n *testNode) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
 	if other == nil {
 		return false
 	}
-	select {
-	case other.in <- packet{n.node, driver.Direct, kind, msg}:
-		return true
-	default:
-		return false
+	return n.h.carry(other, packet{n.node, driver.Direct, kind, msg})
+}
+
+// carry puts a message into a node's queue, or loses or delays it.
+func (h *hub) carry(to *testNode, p packet) bool {
+	queue := to.in
+	if p.kind == driver.KindBatch {
+		queue = to.bulk
 	}
+	put := func() bool {
+		select {
+		case queue <- p:
+			return true
+		default:
+			return false
+		}
+	}
+	if h.faults == nil {
+		return put()
+	}
+	return h.faults.carry(to, p, put)
 }
 
 func (n *testNode) Gossip(kind driver.Kind, msg []byte) error {
@@ -332,10 +363,7 @@ func (n *testNode) Gossip(kind driver.Kind, msg []byte) error {
 		if key == n.node {
 			continue
 		}
-		select {
-		case other.in <- packet{n.node, driver.Gossiped, kind, msg}:
-		default:
-		}
+		n.h.carry(other, packet{n.node, driver.Gossiped, kind, msg})
 	}
 	return nil
 }
@@ -344,6 +372,9 @@ func (n *testNode) Request(ctx context.Context, to sign.PublicKey, kind driver.K
 	other := n.h.find(to)
 	if other == nil || n.isCut() || n.dead.Load() {
 		return nil, errors.New("no route")
+	}
+	if f := n.h.faults; f != nil && !f.answers(n.node, to, kind) {
+		return nil, errors.New("no answer")
 	}
 	n.h.mu.Lock()
 	lies := n.h.liar == to
@@ -366,35 +397,4 @@ func (n *testNode) Peers() []sign.PublicKey {
 		}
 	}
 	return out
-}
-
-// eventually waits for a condition that the running nodes will bring about.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("not within 20 s: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
-func (n *testNode) has(txs ...string) bool {
-	n.app.mu.Lock()
-	defer n.app.mu.Unlock()
-	count := map[string]int{}
-	for _, tx := range n.app.txs {
-		count[tx]++
-	}
-	for _, tx := range txs {
-		if count[tx] == 0 {
-			return false
-		}
-	}
-	return true
 }

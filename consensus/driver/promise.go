@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/canon"
@@ -26,10 +27,12 @@ func (d *Driver) flush() error {
 		var top consensus.Height
 		size := consensus.MaxSafetyBytes
 		write := func() error {
+			began := time.Now()
 			if err := d.wal.append(canon.Must(&e), top); err != nil {
 				return err
 			}
 			d.count.syncs.Add(1)
+			d.count.syncTime.observe(time.Since(began).Seconds())
 			e, top, size = entry{}, 0, consensus.MaxSafetyBytes
 			return nil
 		}
@@ -79,7 +82,12 @@ func (d *Driver) send(out consensus.Outgoing) error {
 	default:
 		return fmt.Errorf("send: message of type %T", out.Message)
 	}
-	raw := out.Message.Encode()
+	var raw []byte
+	if p, ok := out.Message.(*consensus.Proposal); ok && d.outlined != nil && d.outlined.id == p.Block.ID() {
+		kind, raw = KindOutline, d.outlined.message(p)
+	} else {
+		raw = out.Message.Encode()
+	}
 	d.seen.learn(messageHash(Direct, kind, raw), Accept) // our own words may come back by gossip
 	d.seen.learn(messageHash(Gossiped, kind, raw), Accept)
 	if !d.cfg.NoFastPath {

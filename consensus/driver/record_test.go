@@ -80,13 +80,23 @@ func (r *record) take(kind driver.Kind, msg []byte) string {
 		if err != nil {
 			return err.Error()
 		}
-		h, id := &p.Block.Header, p.Block.ID()
-		at := spot{era{h.Proposer, h.Epoch}, h.View}
-		if first, again := r.proposals[at]; again && first != id {
-			return fmt.Sprintf("%s proposed twice in view %d", h.Proposer.Short(), at.view)
+		return r.proposed(&p.Block.Header)
+	case driver.KindOutline:
+		o, err := consensus.DecodeOutline(msg)
+		if err != nil {
+			return err.Error()
 		}
-		r.proposals[at] = id
+		return r.proposed(&o.Header)
 	}
+	return ""
+}
+
+func (r *record) proposed(h *consensus.Header) string {
+	at, id := spot{era{h.Proposer, h.Epoch}, h.View}, h.ID()
+	if first, again := r.proposals[at]; again && first != id {
+		return fmt.Sprintf("%s proposed twice in view %d", h.Proposer.Short(), at.view)
+	}
+	r.proposals[at] = id
 	return ""
 }
 

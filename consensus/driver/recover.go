@@ -27,6 +27,9 @@ func (d *Driver) reopen() error {
 	if err := d.replayApp(head.Block); err != nil {
 		return err
 	}
+	if err := d.recall(head.Block.Header.Height); err != nil {
+		return err
+	}
 	d.tree = newTree(head.Block, history)
 	d.count.height.Store(uint64(head.Block.Header.Height))
 	safety, blocks, err := d.readLog()
@@ -43,7 +46,7 @@ func (d *Driver) reopen() error {
 	if head.Block.Header.Closes() {
 		rec.RootQC = consensus.RootQC(head.Block)
 	}
-	if rec.Recent, err = d.recent(&head.Block.Header); err != nil {
+	if rec.Recent, err = d.recentHeaders(&head.Block.Header); err != nil {
 		return err
 	}
 	// Parents before children; what does not lead up from the head was abandoned, or its parent never became durable.
@@ -53,7 +56,7 @@ func (d *Driver) reopen() error {
 		if b.Header.Height <= head.Block.Header.Height || b.Header.Epoch != d.own.Epoch() || d.tree.get(b.Header.Parent) == nil || d.tree.get(id) != nil {
 			continue
 		}
-		if err := d.execute(b, id); err != nil {
+		if err := d.execute(b, id, idsOf(b.Txs), nil); err != nil {
 			return fmt.Errorf("recover from %s: %w", d.cfg.Dir, err)
 		}
 		rec.Blocks = append(rec.Blocks, b)
@@ -192,8 +195,8 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	return safety, blocks, nil
 }
 
-// recent are the headers before head that the leader rule looks at.
-func (d *Driver) recent(head *consensus.Header) ([]consensus.Header, error) {
+// recentHeaders are the headers before head that the leader rule looks at.
+func (d *Driver) recentHeaders(head *consensus.Header) ([]consensus.Header, error) {
 	window := consensus.LeaderWindow(d.own.Set().Len())
 	var out []consensus.Header
 	for h := head.Height; h > 0; {

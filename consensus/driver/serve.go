@@ -13,6 +13,7 @@ import (
 // Bounds of catch-up.
 const (
 	maxRequestBytes  = 256
+	maxAskBatches    = 64      // in one request
 	maxAnswerBytes   = 4 << 20 // of blocks in an answer, unless the first alone is larger
 	maxAnswerBlocks  = 256
 	MaxResponseBytes = maxAnswerBytes + consensus.MaxProposalBytes + consensus.MaxFinalityBytes // the longest answer of Serve
@@ -31,7 +32,22 @@ type rangeRequest struct {
 	From consensus.Height
 }
 
-// answer is what either request gets: encoded blocks, and for a range the proof that the last is final. No blocks means
+// batchesRequest asks for batches by digest.
+type batchesRequest struct {
+	_       struct{} `cbor:",toarray"`
+	Batches []consensus.BatchID
+}
+
+// maxBatchesRequestBytes bounds an encoded batchesRequest.
+const maxBatchesRequestBytes = maxAskBatches*34 + 16
+
+// batchesAnswer is those that the node has, as many as fit.
+type batchesAnswer struct {
+	_       struct{} `cbor:",toarray"`
+	Batches [][]byte
+}
+
+// answer is what a request for blocks gets: encoded blocks, and for a range the proof that the last is final. No blocks means
 // that the node has none.
 type answer struct {
 	_        struct{} `cbor:",toarray"`
@@ -45,8 +61,8 @@ var errBusy = errors.New("this node answers too many requests now: ask another, 
 // Serve answers a request of another node. It reads the tree and the store and waits for nobody; safe for concurrent
 // use. An error means that the request is not well-formed, or that this node is busy.
 func (d *Driver) Serve(ctx context.Context, from sign.PublicKey, kind Kind, req []byte) ([]byte, error) {
-	if len(req) > maxRequestBytes {
-		return nil, fmt.Errorf("request of %d bytes: at most %d", len(req), maxRequestBytes)
+	if limit := kind.MaxBytes(); len(req) > limit {
+		return nil, fmt.Errorf("request of %d bytes: at most %d", len(req), limit)
 	}
 	select {
 	case d.serving <- struct{}{}:
@@ -62,6 +78,12 @@ func (d *Driver) Serve(ctx context.Context, from sign.PublicKey, kind Kind, req 
 		if err = canon.Unmarshal(req, &r); err == nil {
 			a, err = d.serveBlocks(ctx, r)
 		}
+	case KindBatches:
+		var r batchesRequest
+		if err := canon.Unmarshal(req, &r); err != nil {
+			return nil, err
+		}
+		return canon.Must(&batchesAnswer{Batches: d.serveBatches(r)}), nil
 	case KindRange:
 		var r rangeRequest
 		if err = canon.Unmarshal(req, &r); err == nil {
@@ -133,6 +155,36 @@ func (d *Driver) serveRange(ctx context.Context, r rangeRequest) (a answer, err 
 		a.Finality = [][]byte{proof.Encode()}
 	}
 	return a, ctx.Err()
+}
+
+func (d *Driver) serveBatches(r batchesRequest) [][]byte {
+	list, size := [][]byte{}, 0
+	for _, id := range r.Batches {
+		b := d.batches.get(id)
+		if b == nil {
+			continue
+		}
+		if size += b.size; size > maxAnswerBytes {
+			break
+		}
+		list = append(list, b.encode())
+	}
+	return list
+}
+
+// decodeBatches reads the answer to a batchesRequest; its batches are still to be compared with their digests.
+func decodeBatches(raw []byte) ([][]byte, error) {
+	if len(raw) > MaxResponseBytes {
+		return nil, fmt.Errorf("answer of %d bytes: at most %d", len(raw), MaxResponseBytes)
+	}
+	var a batchesAnswer
+	if err := canon.Unmarshal(raw, &a); err != nil {
+		return nil, err
+	}
+	if len(a.Batches) > maxAskBatches {
+		return nil, fmt.Errorf("answer with %d batches: at most %d were asked for", len(a.Batches), maxAskBatches)
+	}
+	return a.Batches, nil
 }
 
 // decodeAnswer reads an answer and its blocks.

@@ -36,8 +36,8 @@ func (d *Driver) kick(n need) {
 	}
 }
 
-// batch is what the syncer brought: either a chain proved final, or blocks found by id, parents first.
-type batch struct {
+// fetched is what the syncer brought: either a chain proved final, or blocks found by id, parents first.
+type fetched struct {
 	chain  *consensus.VerifiedChain
 	blocks []consensus.VerifiedBlock
 	done   chan struct{} // closed by the owner
@@ -45,7 +45,7 @@ type batch struct {
 
 // takeBatch executes and steps fetched blocks. A certified block whose outcome differs here means that this node's
 // state is not the network's: it must stop.
-func (d *Driver) takeBatch(b batch) error {
+func (d *Driver) takeBatch(b fetched) error {
 	if b.chain != nil {
 		if b.chain.Blocks()[0].Header.Epoch != d.own.Epoch() {
 			return nil // the epoch has ended meanwhile
@@ -54,7 +54,7 @@ func (d *Driver) takeBatch(b batch) error {
 			if blk.Header.Height <= d.tree.height() {
 				continue
 			}
-			if err := d.execute(blk, blk.ID()); err != nil {
+			if err := d.execute(blk, blk.ID(), idsOf(blk.Txs), nil); err != nil {
 				if errors.Is(err, consensus.ErrUnknownParent) {
 					return nil // the head has moved meanwhile
 				}
@@ -82,7 +82,7 @@ func (d *Driver) takeBatch(b batch) error {
 		case err != nil:
 			return err
 		}
-		if err := d.execute(v.Block(), v.ID()); err != nil {
+		if err := d.execute(v.Block(), v.ID(), idsOf(v.Block().Txs), nil); err != nil {
 			return err
 		}
 		d.count.fetched.Add(1)
@@ -231,7 +231,10 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 		if err != nil {
 			return found, s.lie(err)
 		}
-		if !s.hand(ctx, batch{chain: &chain}) {
+		for _, b := range blocks { // on all cores, so that execution finds it done; what is not sound, execution refuses
+			_, _, _ = s.d.checks.run(b.Txs, false)
+		}
+		if !s.hand(ctx, fetched{chain: &chain}) {
 			return found, ctx.Err()
 		}
 		if s.d.tree.height() < from {
@@ -279,7 +282,10 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 	for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
 		list[i], list[j] = list[j], list[i]
 	}
-	return len(list) == 0 || s.hand(ctx, batch{blocks: list}), nil
+	for _, b := range list {
+		_, _, _ = s.d.checks.run(b.Block().Txs, false)
+	}
+	return len(list) == 0 || s.hand(ctx, fetched{blocks: list}), nil
 }
 
 func (s *syncer) request(ctx context.Context, p sign.PublicKey, kind Kind, req []byte) ([]*consensus.Block, *consensus.Finality, error) {
@@ -296,8 +302,8 @@ func (s *syncer) request(ctx context.Context, p sign.PublicKey, kind Kind, req [
 	return blocks, proof, nil
 }
 
-// hand gives a batch to the owner and waits until it is dealt with.
-func (s *syncer) hand(ctx context.Context, b batch) bool {
+// hand gives what was fetched to the owner and waits until it is dealt with.
+func (s *syncer) hand(ctx context.Context, b fetched) bool {
 	b.done = make(chan struct{})
 	select {
 	case <-ctx.Done():

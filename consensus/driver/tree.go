@@ -13,7 +13,8 @@ type executed struct {
 	block   *consensus.Block
 	id      consensus.BlockID
 	history *merkle.Frontier // with this block
-	txs     []digest.Digest
+	ids     []digest.Digest  // of the transactions
+	txs     map[digest.Digest]struct{}
 	next    []consensus.Validator // that execution led to; nil for no change
 }
 
@@ -50,13 +51,17 @@ func (t *tree) height() consensus.Height {
 	return t.head.block.Header.Height
 }
 
-// put adds an executed block on parent.
-func (t *tree) put(b *consensus.Block, id consensus.BlockID, parent *executed, next []consensus.Validator) {
-	n := &executed{block: b, id: id, history: parent.history.Clone(), next: next}
-	n.history.Append(id[:])
-	for _, tx := range b.Txs {
-		n.txs = append(n.txs, digest.Of(tx))
+// put adds an executed block on parent. set has the transactions' ids, too; nil if it is to be made. next is the set that
+// the execution led to, nil for no change.
+func (t *tree) put(b *consensus.Block, id consensus.BlockID, parent *executed, ids []digest.Digest, set map[digest.Digest]struct{}, next []consensus.Validator) {
+	if set == nil {
+		set = make(map[digest.Digest]struct{}, len(ids))
+		for _, tx := range ids {
+			set[tx] = struct{}{}
+		}
 	}
+	n := &executed{block: b, id: id, history: parent.history.Clone(), ids: ids, txs: set, next: next}
+	n.history.Append(id[:])
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.nodes[id] = n
@@ -108,15 +113,24 @@ func (t *tree) commit(id consensus.BlockID) (dead []consensus.BlockID) {
 	return dead
 }
 
-// pending is the set of transactions in the uncommitted blocks from id down to the head.
-func (t *tree) pending(id consensus.BlockID) map[digest.Digest]struct{} {
+// stands finds a transaction in the uncommitted blocks from n down to the head.
+func (t *tree) stands(n *executed, tx digest.Digest) (consensus.Height, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	out := map[digest.Digest]struct{}{}
-	for n := t.nodes[id]; n != nil; n = t.nodes[n.block.Header.Parent] {
-		for _, tx := range n.txs {
-			out[tx] = struct{}{}
+	for ; n != nil && n != t.head; n = t.nodes[n.block.Header.Parent] {
+		if _, ok := n.txs[tx]; ok {
+			return n.block.Header.Height, true
 		}
 	}
-	return out
+	return 0, false
+}
+
+// pending is how many transactions are in the uncommitted blocks from id down to the head.
+func (t *tree) pending(id consensus.BlockID) (txs int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for n := t.nodes[id]; n != nil; n = t.nodes[n.block.Header.Parent] {
+		txs += len(n.ids)
+	}
+	return txs
 }

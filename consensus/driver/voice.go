@@ -26,8 +26,12 @@ func (d *Driver) ownVoice(msg any) error {
 		return d.ownVote(&s, m.vote.Vote())
 	case consensus.VerifiedTimeout:
 		return d.ownTimeout(&s, m.Timeout())
-	case consensus.VerifiedProposal:
-		return d.ownProposal(&s, m.Proposal())
+	case offer:
+		p := m.Proposal()
+		return d.ownProposal(&s, &p.Block.Header, &p.Block.Justify, p.LastTC)
+	case *gathering:
+		o := m.o.Outline()
+		return d.ownProposal(&s, &o.Header, &o.Justify, o.LastTC)
 	case []consensus.Input:
 		for _, in := range m {
 			if err := d.ownVoice(in); err != nil {
@@ -40,8 +44,8 @@ func (d *Driver) ownVoice(msg any) error {
 		return d.ownTC(&s, m.TC())
 	case announced:
 		return d.ownQC(&s, m.qc.QC())
-	case batch:
-		return d.ownBatch(&s, m)
+	case fetched:
+		return d.ownFetched(&s, m)
 	}
 	return nil
 }
@@ -93,18 +97,17 @@ func (d *Driver) ownTimeout(s *consensus.SafetyData, t *consensus.Timeout) error
 	return d.ownTCs(s, t.LastTC)
 }
 
-func (d *Driver) ownProposal(s *consensus.SafetyData, p *consensus.Proposal) error {
-	h := &p.Block.Header
-	if h.Proposer == d.self && (h.View > s.ProposedView || h.View == s.ProposedView && p.Block.ID() != s.Proposed) {
+func (d *Driver) ownProposal(s *consensus.SafetyData, h *consensus.Header, justify *consensus.QC, last []consensus.TC) error {
+	if h.Proposer == d.self && (h.View > s.ProposedView || h.View == s.ProposedView && h.ID() != s.Proposed) {
 		return d.impostor("proposed a block", h.View)
 	}
-	if err := d.ownQC(s, &p.Block.Justify); err != nil {
+	if err := d.ownQC(s, justify); err != nil {
 		return err
 	}
-	return d.ownTCs(s, p.LastTC)
+	return d.ownTCs(s, last)
 }
 
-func (d *Driver) ownBatch(s *consensus.SafetyData, b batch) error {
+func (d *Driver) ownFetched(s *consensus.SafetyData, b fetched) error {
 	if b.chain != nil {
 		for _, blk := range b.chain.Blocks() {
 			if err := d.ownQC(s, &blk.Justify); err != nil {

@@ -12,5 +12,8 @@
 //   - Priority transactions (those of admitted nodes: commits and reveals of executions) have a lane of their own, come
 //     first, are not rate limited, and have room that others cannot take.
 //
+// What came to this node first (Offer) is handed out once for a batch (Take), round the clients in the same way; what
+// others passed on (Add) is only for blocks.
+//
 // A pool is in memory only: whoever must not lose a transaction keeps it and adds it again after a restart.
 package mempool

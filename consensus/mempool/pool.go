@@ -17,13 +17,15 @@ type entry struct {
 	client  *client
 	at      *list.Element // in client.queue
 	heapAt  int           // in Pool.expiry; -1 if it never expires
+	state   state
 }
 
 // client is one client's queue in one lane. It exists while the queue is not empty.
 type client struct {
 	key   [32]byte
 	lane  *lane
-	queue *list.List // of *entry, oldest first
+	queue *list.List    // of *entry, oldest first
+	next  *list.Element // in queue: no entry before it is fresh; nil if none is
 	bytes int
 	at    *list.Element // in lane.ring
 }
@@ -47,6 +49,8 @@ type Pool struct {
 	bytes     int
 	normalTxs int // of those in byID, outside the priority lane
 	normalB   int
+	freshTxs  int
+	freshB    int
 	priority  *lane
 	normal    *lane
 	expiry    expiryHeap
@@ -65,9 +69,14 @@ func New(cfg Config) (*Pool, error) {
 	}, nil
 }
 
-// Add checks tx and takes it in. The pool keeps its own copy. The error is one of the package's sentinels, wrapped, or
-// an *InvalidError with the check's reason. A refused transaction takes no room.
-func (p *Pool) Add(tx []byte) error {
+// Add checks tx, which another node passed on, and takes it in. The pool keeps its own copy. The error is one of the
+// package's sentinels, wrapped, or an *InvalidError with the check's reason. A refused transaction takes no room.
+func (p *Pool) Add(tx []byte) error { return p.add(tx, loose) }
+
+// Offer is Add for a transaction that came to this node first: Take gives it, for the others to be told.
+func (p *Pool) Offer(tx []byte) error { return p.add(tx, fresh) }
+
+func (p *Pool) add(tx []byte, s state) error {
 	if len(tx) > p.cfg.MaxTxBytes {
 		return fmt.Errorf("transaction of %d bytes: %w: at most %d; put large data into a dataset and name its digest", len(tx), ErrTooLarge, p.cfg.MaxTxBytes)
 	}
@@ -98,7 +107,7 @@ func (p *Pool) Add(tx []byte) error {
 	if !info.Priority && !p.rates.take(info.Client, now) {
 		return fmt.Errorf("client %x: %w: %g transactions a second are allowed; wait and send it again", info.Client[:6], ErrRate, p.cfg.RatePerClient)
 	}
-	p.insertLocked(id, append([]byte(nil), tx...), info)
+	p.insertLocked(id, append([]byte(nil), tx...), info, s)
 	select {
 	case p.wake <- struct{}{}:
 	default: // a wake-up is waiting already
@@ -131,7 +140,7 @@ func (p *Pool) roomLocked(info Info, size int) error {
 	return nil
 }
 
-func (p *Pool) insertLocked(id digest.Digest, tx []byte, info Info) {
+func (p *Pool) insertLocked(id digest.Digest, tx []byte, info Info, s state) {
 	l := p.normal
 	if info.Priority {
 		l = p.priority
@@ -144,6 +153,7 @@ func (p *Pool) insertLocked(id digest.Digest, tx []byte, info Info) {
 	}
 	e := &entry{tx: tx, id: id, expires: info.ExpiresMs, client: c, heapAt: -1}
 	e.at = c.queue.PushBack(e)
+	p.markLocked(e, s)
 	c.bytes += len(tx)
 	p.bytes += len(tx)
 	p.byID[id] = e
@@ -158,6 +168,10 @@ func (p *Pool) insertLocked(id digest.Digest, tx []byte, info Info) {
 
 func (p *Pool) removeLocked(e *entry) {
 	c := e.client
+	p.markLocked(e, loose)
+	if c.next == e.at {
+		c.next = e.at.Next()
+	}
 	c.queue.Remove(e.at)
 	c.bytes -= len(e.tx)
 	p.bytes -= len(e.tx)
@@ -176,55 +190,36 @@ func (p *Pool) removeLocked(e *entry) {
 }
 
 // Reap gives transactions for a block, at most maxTxs and maxBytes in sum, and leaves them in the pool. It goes round
-// the clients of the priority lane, then round the others. Those for which skip is true are passed over: they stand in
-// blocks that are not committed yet. skip may be nil; it is called under the pool's lock and must not call the pool.
-// The caller must not write to the slices.
+// the clients of the priority lane, then round the others. Those that Take gave are passed over, and those for which skip
+// is true: they stand in blocks that are not committed yet. skip may be nil; it is called under the pool's lock and must
+// not call the pool. The caller must not write to the slices.
 func (p *Pool) Reap(maxTxs, maxBytes int, skip func(digest.Digest) bool) [][]byte {
 	now := uint64(max(0, p.cfg.Now().UnixMilli()))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := [][]byte{}
-	for _, l := range []*lane{p.priority, p.normal} {
-		next := make([]*list.Element, 0, l.ring.Len())
-		for c := l.ring.Front(); c != nil; c = c.Next() {
-			next = append(next, c.Value.(*client).queue.Front())
+	p.roundLocked((*client).front, func(e *entry) bool {
+		return e.state != taken && (skip == nil || !skip(e.id)) && (e.expires == 0 || e.expires >= now)
+	}, func(e *entry) fit {
+		switch {
+		case len(out) >= maxTxs:
+			return full
+		case len(e.tx) > maxBytes:
+			return tooLarge
 		}
-		for len(next) > 0 {
-			alive := next[:0]
-			for _, at := range next {
-				var e *entry
-				for ; at != nil; at = at.Next() {
-					if c := at.Value.(*entry); (skip == nil || !skip(c.id)) && (c.expires == 0 || c.expires >= now) {
-						e = c
-						break
-					}
-				}
-				if e == nil {
-					continue // this client has no more
-				}
-				if len(out) >= maxTxs {
-					return out
-				}
-				if len(e.tx) > maxBytes {
-					continue // keep the client's order: what follows waits as well
-				}
-				maxBytes -= len(e.tx)
-				out = append(out, e.tx)
-				alive = append(alive, at.Next())
-			}
-			next = alive
-		}
-	}
+		maxBytes -= len(e.tx)
+		out = append(out, e.tx)
+		return fits
+	})
 	return out
 }
 
-// Committed takes the transactions of a committed block out and remembers their ids, so that they do not come back by
-// a slow path. Clients that were served go to the end of the round.
-func (p *Pool) Committed(txs [][]byte) {
+// Committed takes the transactions of a committed block out, by their ids, and remembers those, so that they do not come
+// back by a slow path. Clients that were served go to the end of the round.
+func (p *Pool) Committed(ids []digest.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, tx := range txs {
-		id := ID(tx)
+	for _, id := range ids {
 		p.committed.add(id)
 		if e := p.byID[id]; e != nil {
 			p.removeLocked(e)

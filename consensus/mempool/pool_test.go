@@ -21,6 +21,13 @@ func txAt(client, flags byte, expires uint64, body string) []byte {
 	return append(b, body...)
 }
 
+func idsOf(txs ...[]byte) (ids []digest.Digest) {
+	for _, tx := range txs {
+		ids = append(ids, ID(tx))
+	}
+	return ids
+}
+
 func testCheck(b []byte) (Info, error) {
 	if len(b) < 10 {
 		return Info{}, errors.New("short")
@@ -80,7 +87,7 @@ func TestReapGoesRoundTheClients(t *testing.T) {
 		t.Fatalf("with skip: %s", got)
 	}
 	// Who was served goes to the end.
-	p.Committed([][]byte{tx(1, "a1"), txAt(9, 1, 0, "p1")})
+	p.Committed(idsOf(tx(1, "a1"), txAt(9, 1, 0, "p1")))
 	if got := bodies(p.Reap(100, 1<<20, nil)); got != "b1 c1 a2 c2 a3" {
 		t.Fatalf("after commit: %s", got)
 	}
@@ -99,7 +106,7 @@ func TestForgedCopyDoesNotSuppressTheRealOne(t *testing.T) {
 	if err := p.Add(tx(1, "pay")); !errors.Is(err, ErrDuplicate) {
 		t.Fatalf("again: %v", err)
 	}
-	p.Committed([][]byte{tx(1, "pay")})
+	p.Committed(idsOf(tx(1, "pay")))
 	if err := p.Add(tx(1, "pay")); !errors.Is(err, ErrDuplicate) {
 		t.Fatalf("after commit: %v", err)
 	}
@@ -127,7 +134,7 @@ func TestBounds(t *testing.T) {
 	if err := p.Add(txAt(7, 1, 0, "b")); !errors.Is(err, ErrFull) {
 		t.Fatalf("ninth: %v", err)
 	}
-	p.Committed(p.Reap(1, 1000, nil))
+	p.Committed(idsOf(p.Reap(1, 1000, nil)...))
 	add(t, p, txAt(7, 1, 0, "b"))
 }
 
@@ -180,7 +187,7 @@ func TestExpiry(t *testing.T) {
 func TestCommittedMemoryIsBounded(t *testing.T) {
 	p := newPool(t, Config{MaxCommitted: 3})
 	for i := range 5 {
-		p.Committed([][]byte{tx(1, fmt.Sprint(i))})
+		p.Committed(idsOf(tx(1, fmt.Sprint(i))))
 	}
 	if len(p.committed.set) != 3 || len(p.committed.ring) != 3 {
 		t.Fatalf("%d remembered", len(p.committed.set))
@@ -212,7 +219,7 @@ func TestManyGoroutines(t *testing.T) {
 					t.Error(err)
 				}
 				if i%50 == 0 {
-					p.Committed(p.Reap(20, 1<<20, nil))
+					p.Committed(idsOf(p.Reap(20, 1<<20, nil)...))
 				}
 			}
 		})
@@ -227,7 +234,7 @@ func TestManyGoroutines(t *testing.T) {
 			}
 			seen[ID(b)] = true
 		}
-		p.Committed(txs)
+		p.Committed(idsOf(txs...))
 	}
 	if p.Bytes() != 0 || p.normal.ring.Len() != 0 || len(p.normal.clients) != 0 || p.normalB != 0 || p.normalTxs != 0 {
 		t.Fatal("empty pool keeps something")
