@@ -64,9 +64,9 @@ func TestBenchRecovery(t *testing.T) {
 			times int
 		}{
 			{"none", func(int) []*peer { return nil }, nil, 20},
-			{"one killed", one, func(p *peer) func() { n.kill(p); return func() { n.start(p) } }, 10},
-			{"one frozen", one, func(p *peer) func() { return n.freeze(p) }, 10},
-			{fmt.Sprintf("%d killed", (size-1)/3), most, func(p *peer) func() { n.kill(p); return func() { n.start(p) } }, 5},
+			{"one killed", one, func(p *peer) func() { n.kill(p); return func() { n.start(p) } }, max(4, 40/size)},
+			{"one frozen", one, func(p *peer) func() { return n.freeze(p) }, max(4, 40/size)},
+			{fmt.Sprintf("%d killed", (size-1)/3), most, func(p *peer) func() { n.kill(p); return func() { n.start(p) } }, max(3, 20/size)},
 		} {
 			var next, back []time.Duration
 			for round := range f.times {
