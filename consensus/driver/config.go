@@ -29,6 +29,10 @@ type Config struct {
 	MaxBlockBytes int           // of transactions in a block that this node proposes: 1 MiB, at most consensus.MaxBlockBytes
 	SegmentBytes  int64         // of the write-ahead log: 16 MiB
 
+	// Snapshots lets a node that is far behind go on from another's state. nil: it executes every block.
+	Snapshots Snapshots
+	// SnapshotFrom is how many blocks ahead a snapshot must be to be taken while peers still have the blocks: 512.
+	SnapshotFrom consensus.Height
 	// Load is how many things are going on in the application that will bring transactions soon, such as running jobs: the
 	// more, the longer a block waits for company, up to 50 ms. The owner calls it often. nil: a block never waits.
 	Load func() int
@@ -64,6 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxTimeout, 8*time.Second)
 	def(&c.WorkPoll, 50*time.Millisecond)
 	def(&c.RequestWait, 3*time.Second)
+	if c.SnapshotFrom == 0 {
+		c.SnapshotFrom = 512
+	}
 	if c.MaxBlockBytes == 0 {
 		c.MaxBlockBytes = 1 << 20
 	}

@@ -67,6 +67,11 @@ type testNode struct {
 	cancel context.CancelFunc
 	ended  chan error
 	told   chan struct{} // one place: receives after a commit
+	store  *chainstore.Store
+
+	onCommit  func(*consensus.Block, *consensus.Finality) // nil: nothing
+	snapshots driver.Snapshots                            // nil: none are taken
+	from      consensus.Height                            // driver.Config.SnapshotFrom
 
 	// Crash injection: when countdown reaches zero in a send, the folder is copied to crashTo and nothing leaves any more.
 	countdown atomic.Int64
@@ -119,11 +124,16 @@ func (n *testNode) config() driver.Config {
 	if os.Getenv("BPI_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
+	n.store = store
 	return driver.Config{
+		Snapshots: n.snapshots, SnapshotFrom: n.from,
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
 		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: 256 << 10,
 		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
 			n.h.committed(b, f)
+			if n.onCommit != nil {
+				n.onCommit(b, f)
+			}
 			select {
 			case n.told <- struct{}{}:
 			default:

@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"errors"
 	"fmt"
 	"sort"
 
@@ -25,8 +24,8 @@ func (d *Driver) recover() error {
 	if err != nil {
 		return err
 	}
-	rec := consensus.Recovery{Safety: *safety, Root: head.Block, RootQC: head.Finality.QC}
-	if rec.Recent, err = d.recent(&head.Block.Header); err != nil {
+	rec, err := d.recovery(head, *safety)
+	if err != nil {
 		return err
 	}
 	// Parents before children; what does not lead up from the head was abandoned, or its parent never became durable.
@@ -146,28 +145,4 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 		return nil, nil, fmt.Errorf("write-ahead log: %w", err)
 	}
 	return safety, blocks, nil
-}
-
-// recent are the headers before head that the leader rule looks at.
-func (d *Driver) recent(head *consensus.Header) ([]consensus.Header, error) {
-	window := consensus.LeaderWindow(d.set.Len())
-	var out []consensus.Header
-	for h := head.Height; h > 0; {
-		h--
-		x, err := d.cfg.Store.Block(h)
-		if errors.Is(err, ErrNoBlock) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("chain store: %w", err)
-		}
-		if x.Block.Header.View+window < head.View {
-			break
-		}
-		out = append(out, x.Block.Header)
-	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
-	return out, nil
 }

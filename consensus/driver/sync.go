@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -36,8 +37,9 @@ func (d *Driver) kick(n need) {
 	}
 }
 
-// batch is what the syncer brought: either a chain proved final, or blocks found by id, parents first.
+// batch is what the syncer brought: a chain proved final, blocks found by id, parents first, or a snapshot.
 type batch struct {
+	snap   *snapshot.Snapshot
 	chain  *consensus.VerifiedChain
 	blocks []consensus.VerifiedBlock
 	done   chan struct{} // closed by the owner
@@ -46,6 +48,9 @@ type batch struct {
 // takeBatch executes and steps fetched blocks. A certified block whose outcome differs here means that this node's
 // state is not the network's: it must stop.
 func (d *Driver) takeBatch(b batch) error {
+	if b.snap != nil {
+		return d.takeSnapshot(b.snap)
+	}
 	if b.chain != nil {
 		for _, blk := range b.chain.Blocks() {
 			if blk.Header.Height <= d.tree.height() {
@@ -97,6 +102,7 @@ func (d *Driver) takeBatch(b batch) error {
 type syncer struct {
 	d        *Driver
 	verifier *consensus.Verifier
+	joining  joining
 }
 
 func newSyncer(d *Driver) (*syncer, error) {
@@ -126,12 +132,20 @@ func (s *syncer) run(ctx context.Context) {
 			}
 		}
 		last = s.d.tree.height()
-		timer.Reset(quiet)
+		if s.joining.lonely(s.d) {
+			timer.Reset(snapshotFirst)
+		} else {
+			timer.Reset(quiet)
+		}
 	}
 }
 
 // satisfy asks one node after another until the need is met.
 func (s *syncer) satisfy(ctx context.Context, n need) {
+	if !s.joining.asked || n.ahead {
+		s.join(ctx)
+	}
+	nothing := 0 // nodes that had nothing to give
 	peers := s.d.cfg.Network.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for i, p := range peers {
@@ -147,8 +161,14 @@ func (s *syncer) satisfy(ctx context.Context, n need) {
 		case err != nil:
 			s.d.cfg.Log.Debug("catch-up", "node", p.Short(), "reason", err)
 		case met:
+			s.joining.pruned = false
 			return
+		default:
+			nothing++
 		}
+	}
+	if n.ahead && nothing > 0 { // there is more, and who was asked does not have what comes next: perhaps nobody has
+		s.joinPruned(ctx)
 	}
 	if !n.id.IsZero() && s.d.tree.get(n.id) == nil && len(peers) > 0 {
 		// Nobody had it; a certified block is with two thirds of the validators, so it was a bad moment.
@@ -208,6 +228,9 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 			return found, fmt.Errorf("blocks from %d do not link", from)
 		}
 		found = true
+		if len(blocks) == maxAnswerBlocks { // a long way yet
+			s.join(ctx)
+		}
 	}
 	return found, ctx.Err()
 }

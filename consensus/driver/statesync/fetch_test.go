@@ -442,7 +442,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 			err = work(f)
 		}
 		if err == nil {
-			if n < 20 {
+			if n < 12 {
 				t.Fatalf("the work took %d writes", n)
 			}
 			break

@@ -1,0 +1,162 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/snapshot"
+)
+
+// Snapshots is how a node that is far behind goes on from a state that it did not compute; statesync.Fetcher and the
+// application together are one.
+type Snapshots interface {
+	// Fetch brings the highest snapshot of a block at least from that other nodes have, checked, whole and durable. asked
+	// is how many nodes answered what they have. The syncer calls it.
+	Fetch(ctx context.Context, from consensus.Height) (s *snapshot.Snapshot, asked int, err error)
+	// Install makes the App's state and the Store's chain those of a fetched snapshot, both or, after a crash, neither or
+	// both at the next start. The owner calls it. An error stops the driver.
+	Install(s *snapshot.Snapshot) error
+}
+
+// When nodes are asked for snapshots.
+const (
+	snapshotEvery = 10 * time.Second       // between questions for offers
+	snapshotFirst = 250 * time.Millisecond // after the start, while nobody has answered
+	snapshotTries = 80                     // of those
+)
+
+// joining is what the syncer knows of snapshots.
+type joining struct {
+	asked  bool      // somebody has said what it has
+	tries  int       // how often nobody has
+	next   time.Time // when to ask again, at the earliest
+	pruned bool      // nobody who was asked has the block after the head, and there is one
+}
+
+// lonely reports whether to look for peers again soon: which way a node joins is decided with the first that answers.
+func (j *joining) lonely(d *Driver) bool {
+	return d.cfg.Snapshots != nil && !j.asked && j.tries < snapshotTries
+}
+
+// joinPruned looks for any snapshot ahead, at once if this is news.
+func (s *syncer) joinPruned(ctx context.Context) {
+	if j := &s.joining; !j.pruned {
+		j.pruned, j.next = true, time.Time{}
+	}
+	s.join(ctx)
+}
+
+// join looks for a snapshot far enough ahead and goes on from it.
+func (s *syncer) join(ctx context.Context) {
+	d, j := s.d, &s.joining
+	if d.cfg.Snapshots == nil || time.Now().Before(j.next) {
+		return
+	}
+	started, was := time.Now(), d.tree.height()
+	from := was + d.cfg.SnapshotFrom
+	if j.pruned {
+		from = was + rangeFrom
+	}
+	snap, asked, err := d.cfg.Snapshots.Fetch(ctx, from)
+	j.next = time.Now().Add(snapshotEvery)
+	if asked > 0 {
+		j.asked = true
+	} else if j.tries++; j.lonely(d) {
+		j.next = time.Now()
+	}
+	if err != nil {
+		d.cfg.Log.Debug("no snapshot", "from", uint64(from), "reason", err)
+		return
+	}
+	if !s.hand(ctx, batch{snap: snap}) || d.tree.height() < snap.Height() {
+		return
+	}
+	j.pruned = false
+	d.cfg.Log.Info("joined by snapshot", "height", uint64(snap.Height()), "block", snap.Block.ID().Short(), "from", uint64(was),
+		"chunks", snap.Chunks(), "bytes", snap.Bytes(), "ms", time.Since(started).Milliseconds())
+}
+
+// takeSnapshot makes a fetched snapshot this node's state, and begins consensus anew above it. What was signed before
+// is remembered: the safety data are those of the replica that goes.
+func (d *Driver) takeSnapshot(s *snapshot.Snapshot) error {
+	if s.Height() <= d.tree.height() {
+		return nil
+	}
+	if err := d.cfg.Snapshots.Install(s); err != nil {
+		return fmt.Errorf("go on from the snapshot of block %d: %w", s.Height(), err)
+	}
+	head, history, err := d.openChain()
+	if err != nil {
+		return err
+	}
+	if err := d.replayApp(head.Block); err != nil {
+		return err
+	}
+	rec, err := d.recovery(head, d.replica.Safety())
+	if err != nil {
+		return err
+	}
+	r, err := consensus.New(consensus.Config{Key: d.cfg.Key, Verifier: d.own}, rec)
+	if err != nil {
+		return fmt.Errorf("go on from the snapshot of block %d: %w", s.Height(), err)
+	}
+	d.tree.reset(head.Block, history)
+	d.replica = r
+	d.propose, d.commits, d.early, d.waitCount = nil, nil, nil, 0
+	clear(d.waiting)
+	clear(d.blame)
+	d.count.height.Store(uint64(head.Block.Header.Height))
+	d.count.snapshots.Add(1)
+	out, err := r.Start()
+	if err != nil {
+		return fmt.Errorf("go on from the snapshot of block %d: %w", s.Height(), err)
+	}
+	d.absorb(out)
+	return nil
+}
+
+// recovery is what a replica begins with above head, without uncommitted blocks.
+func (d *Driver) recovery(head Committed, safety consensus.SafetyData) (consensus.Recovery, error) {
+	rec := consensus.Recovery{Safety: safety, Root: head.Block, RootQC: head.Finality.QC}
+	all, err := Recent(d.cfg.Store, &head.Block.Header, consensus.LeaderWindow(d.set.Len()))
+	for _, h := range all {
+		if h.Epoch == head.Block.Header.Epoch {
+			rec.Recent = append(rec.Recent, h)
+		}
+	}
+	return rec, err
+}
+
+// Recent are the headers before head, in height order, that the leader rule of a window looks at, and one further: as a
+// snapshot has them. Where blocks were pruned they may be fewer.
+func Recent(store Store, head *consensus.Header, window consensus.View) ([]consensus.Header, error) {
+	out := []consensus.Header{}
+	base, kept := store.Base()
+	next := head
+	for next.Height > 1 && (next == head || !snapshot.Complete(head, next, window)) {
+		h := next.Height - 1
+		if h >= base {
+			x, err := store.Block(h)
+			if errors.Is(err, ErrNoBlock) {
+				break // pruned meanwhile
+			}
+			if err != nil {
+				return nil, fmt.Errorf("chain store: %w", err)
+			}
+			next = &x.Block.Header
+		} else {
+			at := slices.IndexFunc(kept, func(k consensus.Header) bool { return k.Height == h })
+			if at < 0 {
+				break
+			}
+			next = &kept[at]
+		}
+		out = append(out, *next)
+	}
+	slices.Reverse(out)
+	return out, nil
+}
