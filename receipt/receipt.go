@@ -73,8 +73,13 @@ func Parse(b []byte) (*Receipt, error) {
 // block that sealed the job in canonical bytes, the seal's place among them, and the proof that the block is final.
 // Archived outputs are sorted by name; more than MaxArchivedBytes are left out.
 func NewReceipt(chain ChainRef, e *Envelope, events [][]byte, i int, f *consensus.Finality, outputs []Archived) (*Receipt, error) {
+	return Assemble(chain, e, NewInclusion(events, i), f, outputs)
+}
+
+// Assemble is NewReceipt for one who has kept the seal's proof in place of the block's events.
+func Assemble(chain ChainRef, e *Envelope, seal Inclusion, f *consensus.Finality, outputs []Archived) (*Receipt, error) {
 	r := &Receipt{
-		Version: Version, Chain: chain, Envelope: *e, Seal: NewInclusion(events, i), Finality: NewCertificate(f),
+		Version: Version, Chain: chain, Envelope: *e, Seal: seal, Finality: NewCertificate(f),
 		Handovers: []Handover{}, Outputs: []Archived{},
 	}
 	total := 0
