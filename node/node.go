@@ -47,7 +47,8 @@ type Node struct {
 	lock     *folderLock
 	db       database
 	ledger   *ledger
-	chain    driver.Store
+	chain    *chainstore.Store
+	snaps    *snapshots
 	pool     *mempool.Pool
 	host     *p2p.Host
 	mesh     *mesh
@@ -129,20 +130,20 @@ func (n *Node) openStorage() error {
 	if n.db, err = openDatabase(filepath.Join(n.cfg.ChainDir(), "chain")); err != nil {
 		return err
 	}
+	if err = n.openSnapshots(ctx); err != nil {
+		return err
+	}
 	if n.ledger, _, err = openLedger(ctx, n.db, n.genesis); err != nil {
 		return err
 	}
+	n.snaps.ledger = n.ledger
 	if n.outbox, err = openOutbox(ctx, n.db); err != nil {
 		return err
 	}
 	if n.store, err = blob.Open(filepath.Join(n.cfg.ChainDir(), "blobs"), n.cfg.Storage.BlobQuotaBytes); err != nil {
 		return err
 	}
-	if err := n.loadEngines(ctx); err != nil {
-		return err
-	}
-	n.chain, err = chainstore.Open(n.db)
-	return err
+	return n.loadEngines(ctx)
 }
 
 // openMesh makes the host, the mempool and the consensus driver, and joins them.
@@ -173,16 +174,22 @@ func (n *Node) openMesh(set *consensus.ValidatorSet) error {
 		return err
 	}
 	n.mesh = newMesh(n.host, set)
+	n.snaps.join(n.host, set)
 	n.driver, err = driver.New(driver.Config{
 		Dir: filepath.Join(n.cfg.ChainDir(), "consensus"), Key: n.keys.validator, Genesis: n.genesis,
 		GenesisStateRoot: n.ledger.genesisRoot, App: n.ledger, Network: n.mesh, Mempool: n.pool, Store: n.chain,
-		NoFastPath: !cfg.FastPath, OnCommit: n.committed, Load: n.ledger.Load,
+		NoFastPath: !cfg.FastPath, OnCommit: n.committed, Load: n.ledger.Load, Snapshots: n.snaps,
 		Penalise: func(who sign.PublicKey, reason string) { n.host.Penalise(who, penaltyPoints, reason) },
 		Log:      n.log.With("room", "consensus"),
 	})
 	if err != nil {
 		return err
 	}
+	if err := n.snaps.begin(); err != nil {
+		return err
+	}
+	n.snaps.onInstall = n.moved
+	n.serveReceipts()
 	n.command = &commander{chain: chainID, key: n.keys.node, ledger: n.ledger, driver: n.driver}
 	return nil
 }
@@ -217,7 +224,13 @@ func (n *Node) openExecution() error {
 }
 
 // committed is told by the driver of every final block.
-func (n *Node) committed(*consensus.Block, *consensus.Finality) {
+func (n *Node) committed(b *consensus.Block, f *consensus.Finality) {
+	n.snaps.committed(b, f)
+	n.moved()
+}
+
+// moved tells the runner of the newest final state.
+func (n *Node) moved() {
 	n.runner.Committed(view{self: n.keys.node.Public(), head: n.ledger.head.Load()})
 }
 
@@ -236,6 +249,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}{
 		{"mesh", n.host.Run},
 		{"consensus", n.driver.Run},
+		{"snapshots", n.snaps.run},
 		{"runner", n.runner.Run},
 		{"registration", n.register.run},
 		{"outbox", n.resend},
