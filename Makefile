@@ -24,6 +24,11 @@ SUPERVISOR   := cage/native/bin/docklock-supervisor
 TRACER_C     := $(wildcard cage/native/tracer/*.c)
 TRACER_H     := $(wildcard cage/native/tracer/*.h)
 TRACER       := cage/native/bin/docklock-tracer
+VDSO_SRC     := $(wildcard cage/native/tracer/vdso/*)
+VDSO         := build/docklock-vdso.so
+VDSOFLAGS    := -O2 -fPIC -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
+  -mgeneral-regs-only -Wall -Wextra -Werror -shared -nostdlib -s -Wl,-soname,linux-vdso.so.1 -Wl,--hash-style=both \
+  -Wl,-Bsymbolic -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-T,cage/native/tracer/vdso/vdso.lds
 WORKER_SRC   := $(wildcard analytics/worker/*.* analytics/worker/*/*.* cage/native/zygote/*.[ch])
 WORKER       := build/sql-worker
 
@@ -45,9 +50,14 @@ $(SUPERVISOR): $(SUPERVISOR_C) $(SUPERVISOR_H)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(SUPERVISOR_C)
 
-$(TRACER): $(TRACER_C) $(TRACER_H)
+# What caged programs have in place of the kernel's vDSO; the tracer carries it.
+$(VDSO): $(VDSO_SRC)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $(TRACER_C)
+	$(CC) $(VDSOFLAGS) -o $@ cage/native/tracer/vdso/clock.c
+
+$(TRACER): $(TRACER_C) $(TRACER_H) $(VDSO)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DVDSO_IMAGE='"$(CURDIR)/$(VDSO)"' -o $@ $(TRACER_C) cage/native/tracer/vdso/image.S
 
 $(WORKER): $(WORKER_SRC)
 	@mkdir -p $(@D)

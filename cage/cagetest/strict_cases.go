@@ -41,14 +41,14 @@ var strictCases = func() []strictCase {
 			list = append(list, strictCase{name: name + "/static", argv: append([]string{"/opt/strict/static/" + program}, args...)})
 		}
 	}
-	for _, p := range []string{"aslr", "clocks", "cpuid", "fallbacks", "ids", "info", "maths", "memory", "procdump", "random", "stops", "tree", "tsc", "usage"} {
+	for _, p := range []string{"aslr", "clocks", "cpuid", "fallbacks", "ids", "info", "kills", "maths", "memory", "procdump", "random", "stops", "tree", "tsc", "usage"} {
 		add(p, p)
 	}
 	add("auxv", "auxv", "one", "two words")
 	add("files", "files", "/in/data/hello.txt", "/work/given", "/data", "/opt/strict")
 	add("readdir", "readdir", "/work", "/dev/shm", "/data")
 	for program, parts := range map[string]string{
-		"procs": "race pipe sleepsort", "threads": "mutex racy condvar sync", "timers": "chld alarm itimer timerfd posix poll", "spin": "yield",
+		"procs": "race pipe sleepsort", "threads": "mutex racy condvar sync", "timers": "chld alarm itimer timerfd posix poll", "spin": "tsc yield",
 	} {
 		for _, part := range strings.Fields(parts) {
 			add(program+"-"+part, program, part)

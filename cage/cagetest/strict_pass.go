@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -111,15 +112,10 @@ func (s *suite) start(t *testing.T, p *pass) {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUTS
 	}
 	if p.Load {
-		stop := make(chan struct{})
-		defer close(stop)
+		var done atomic.Bool
+		defer done.Store(true)
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !done.Load() {
 			}
 		}()
 	}

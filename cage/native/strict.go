@@ -90,6 +90,9 @@ func (e *Engine) encodeStrict(spec *cage.Spec, policy *cage.Policy, mounts []mou
 	if !policy.Determinism.Processes {
 		j.Flags |= flagNoProcesses
 	}
+	if !policy.Determinism.Writable {
+		j.Flags |= flagReadOnly
+	}
 	var filter []byte
 	if len(policy.Calls) > 0 { // else it would say no more than the tracer's own
 		var err error

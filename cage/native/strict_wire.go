@@ -19,6 +19,7 @@ const (
 
 	flagRelaxed     = 1
 	flagNoProcesses = 2
+	flagReadOnly    = 4
 	flagSkipNet     = 16
 	flagSkipIPC     = 32
 	flagSkipUTS     = 64

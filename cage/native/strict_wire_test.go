@@ -35,7 +35,7 @@ func TestTracerWireIsTheHeaders(t *testing.T) {
 		{"tj_event", tracerEvent{}, []string{"payload_len", "kind", "tid"}},
 	}
 	numbers := map[string]uint64{
-		"TJ_MAGIC": tracerMagic, "TJ_EVENT_MAX": tracerEventMax, "TJ_RELAXED": flagRelaxed, "TJ_NO_PROCESSES": flagNoProcesses,
+		"TJ_MAGIC": tracerMagic, "TJ_EVENT_MAX": tracerEventMax, "TJ_RELAXED": flagRelaxed, "TJ_NO_PROCESSES": flagNoProcesses, "TJ_READ_ONLY": flagReadOnly,
 		"TJ_SKIP_NET": flagSkipNet, "TJ_SKIP_IPC": flagSkipIPC, "TJ_SKIP_UTS": flagSkipUTS, "TJ_DONE": traceDone, "TJ_NONE": traceNone,
 		"TJ_TROUBLE": traceTrouble, "TJ_BAD_JOB": traceBadJob, "TJ_STARTED": traceStarted, "TJ_NONE_WALL": noneWall,
 		"TJ_NONE_CPU": noneCPU, "TJ_NONE_OOM": noneOOM, "TJ_NONE_SPIN": noneSpin, "TJ_KILLED_OUTPUT": killedOutput,

@@ -122,6 +122,7 @@ func TestTracerDecodesAsObjdumpDoes(t *testing.T) {
 				t.Skip(err)
 			}
 			lines := disassemble(t, file, 2<<20)
+			lines = lines[:len(lines)-1] // where it was told to stop, objdump may have cut one
 			if slices.ContainsFunc(lines, func(l line) bool { return strings.Contains(l.text, "(bad)") }) {
 				t.Skipf("%s has data in its code", file)
 			}

@@ -76,4 +76,5 @@ struct thread;
 void patch_file(struct thread *t, uint64_t from, uint64_t len, int fd, uint64_t offset); /* a fresh private mapping of a file */
 void patch_none(struct thread *t, uint64_t from, uint64_t len);                          /* a fresh anonymous one */
 
+int memory_of(struct thread *t, int how); /* patch.c: its /proc/PID/mem; writes reach what is read-only to itself */
 #endif

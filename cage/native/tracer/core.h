@@ -36,9 +36,17 @@ void store(struct thread *t);              /* t->r into the registers */
 long resume(struct thread *t, int request, int sig);
 void stand_at_entry(struct thread *t);     /* again at the entry stop of its call, after inject() */
 long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* where no call stands: after an exec */
+uint64_t scratch_page(struct thread *t);   /* one of its address space, for the clocks */
 uint64_t scratch_fresh(struct thread *t, size_t n); /* scratch() where no call stands */
 uint64_t signal_mask(struct thread *t);
 void set_signal_mask(struct thread *t, uint64_t mask);
+
+/* --- clockpage.c, for strict mode */
+#define CALL_NS 100                        /* a trapped call lets so much virtual time pass */
+void lay_vdso(struct thread *t, int mem, uint64_t from, uint64_t to); /* our image over the kernel's, which is there; sets t->p->vdso */
+void clock_asked(struct thread *t);        /* a read of a clock has stopped: some more, and the next do not */
+void clock_in(struct thread *t);           /* takes over the time that passed while it ran */
+void clock_out(struct thread *t);          /* tells it the time, before it goes on */
 
 /* --- loop.c */
 extern struct thread *running;
@@ -55,7 +63,12 @@ struct process *process_of(uint32_t vpid);
 void born(struct thread *parent, int event);             /* at PTRACE_EVENT_CLONE, FORK or VFORK */
 void executed(struct thread *t);                         /* at PTRACE_EVENT_EXEC */
 void ended(struct thread *t, int status, const struct rusage *used);
+void forget_child(struct process *p);                    /* its parent has taken its end, or has gone */
 void vfork_done(struct thread *t);
+void await_vforker(struct process *p);                   /* who waits in the kernel for p goes on */
+extern uint64_t address_spaces;                          /* so many there were: the next one has the next number */
+int do_exec(struct thread *t);                           /* execcall.c */
+void orphans(struct process *p);                         /* wait.c: p has ended, and its children are another's */
 bool early_stop(pid_t tid);                              /* a child's first stop that came before its parent's event */
 extern const struct call life_calls[];                   /* clone, exec, exit, wait: beside process_calls */
 
@@ -66,6 +79,12 @@ void signals_fork(struct process *child, struct process *parent);
 void signals_exec(struct process *p);
 void signals_exit(struct process *p);
 uint64_t pending_signals(struct thread *t);              /* its own and its process's */
+
+/* --- kill.c */
+void dies(struct process *p);                            /* SIGKILL was sent to it */
+bool bury(void);                                         /* waits for the ends of those, and does what follows; false: there are none */
+bool anybody_dies(void);
+extern const struct call kill_calls[];
 
 /* --- watch.c */
 void start_watch(void);

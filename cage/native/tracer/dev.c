@@ -64,7 +64,7 @@ const char *compose_proc_and_dev(const char *root, unsigned owner)
 	}
 	snprintf(path, sizeof path, "%s/dev/shm", root);
 	snprintf(option, sizeof option, "mode=1777,size=%llu,uid=%u,gid=%u", (unsigned long long)job->memory_bytes, owner, owner);
-	if (mkdir(path, 0755) < 0 || mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, option) < 0)
+	if (!(job->flags & TJ_READ_ONLY) && (mkdir(path, 0755) < 0 || mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, option) < 0))
 		return "mount /dev/shm";
 	snprintf(path, sizeof path, "%s/dev", root);
 	if (read_only(path) < 0)

@@ -30,6 +30,14 @@ static int by_name(const void *a, const void *b)
 	return strcmp(sorting + ((const struct entry *)a)->name, sorting + ((const struct entry *)b)->name);
 }
 
+/* As the kernel lists /proc and the folders of descriptors and threads: numbers by their value. */
+static int by_number(const void *a, const void *b)
+{
+	const char *x = sorting + ((const struct entry *)a)->name, *y = sorting + ((const struct entry *)b)->name;
+	size_t m = strspn(x, "0123456789"), n = strspn(y, "0123456789");
+	return m && n && m != n ? (m < n ? -1 : 1) : strcmp(x, y);
+}
+
 static long fill(struct folder *f, int fd, const struct stat *st)
 {
 	static char buf[1 << 16];
@@ -78,7 +86,7 @@ static long fill(struct folder *f, int fd, const struct stat *st)
 		return -errno;
 	sorting = f->names;
 	if (f->n)
-		qsort(f->e, f->n, sizeof *f->e, by_name);
+		qsort(f->e, f->n, sizeof *f->e, proc_dev && st->st_dev == proc_dev ? by_number : by_name);
 	f->dev = st->st_dev;
 	f->ino = st->st_ino;
 	f->generation = names_generation;

@@ -73,6 +73,9 @@ static bool told(struct thread *t, uint64_t *entry)
 	switch (entry[0]) {
 	case AT_PHDR: case AT_PHENT: case AT_PHNUM: case AT_BASE: case AT_ENTRY: case AT_FLAGS: case AT_EXECFN: case AT_PLATFORM:
 		return true;
+	case AT_SYSINFO_EHDR:
+		entry[1] = t->p->vdso;
+		return t->p->vdso != 0;
 	case AT_PAGESZ: entry[1] = 4096; return true;
 	case AT_CLKTCK: entry[1] = 100; return true;
 	case AT_HWCAP: entry[1] = CPU_HWCAP; return true;
@@ -86,7 +89,7 @@ static bool told(struct thread *t, uint64_t *entry)
 			trouble("write a program's first randomness");
 		return true;
 	}
-	return false; /* the vDSO, rseq's and what newer kernels add */
+	return false; /* rseq's and what newer kernels add */
 }
 
 /* rewrite keeps of the vector what is the same everywhere, in its order. What stands before it moves up by what was

@@ -270,10 +270,10 @@ static int do_sendfile(struct thread *t)
 #define PASS(n) {SYS_##n, C_PASS, NULL, 0}
 #define ERRNO(n, e) {SYS_##n, C_ERRNO, NULL, e}
 
-/* pread64 and preadv pass: what has positions does not block. Those with flags do not: one flag asks what the host has
- * in its cache. */
+/* pread64 and preadv pass until a random device is open: what has positions does not block. Those with flags do not: one
+ * flag asks what the host has in its cache. */
 const struct call fd_calls[] = {
-	BLOCKING(read, do_read), BLOCKING(readv, do_read), PASS(pread64), PASS(preadv), TRACE(preadv2, do_read),
+	BLOCKING(read, do_read), BLOCKING(readv, do_read), {SYS_pread64, C_PASS, do_pread, 0}, {SYS_preadv, C_PASS, do_pread, 0}, TRACE(preadv2, do_read),
 	STDOUT(write, do_write), STDOUT(writev, do_write), STDOUT(pwrite64, do_write), STDOUT(pwritev, do_write), TRACE(pwritev2, do_write),
 	TRACE(poll, do_poll), TRACE(ppoll, do_poll), TRACE(select, do_select), TRACE(pselect6, do_select),
 	TRACE(epoll_wait, do_epoll_wait), TRACE(epoll_pwait, do_epoll_wait), TRACE(epoll_pwait2, do_epoll_wait),

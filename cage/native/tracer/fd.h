@@ -69,7 +69,7 @@ void timer_before_read(int fd);                         /* its count is brought 
 /* A socket's timeout: try calls it before it gives up for now; true if the time is over, or would be at once. */
 bool socket_timed_out(struct thread *t, const struct file *f, bool sending);
 
-int do_read(struct thread *t), do_write(struct thread *t);
+int do_read(struct thread *t), do_pread(struct thread *t), do_write(struct thread *t);
 int do_poll(struct thread *t), do_select(struct thread *t), do_epoll_wait(struct thread *t);
 int do_pipe(struct thread *t), do_eventfd(struct thread *t), do_signalfd(struct thread *t), do_epoll_create(struct thread *t);
 int do_timerfd_create(struct thread *t), do_timerfd_settime(struct thread *t), do_timerfd_gettime(struct thread *t);

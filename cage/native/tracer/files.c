@@ -89,6 +89,16 @@ int file_of(struct thread *t, int fd)
 			return -errno;
 	}
 	int got = (int)syscall(SYS_pidfd_getfd, s->pidfd, fd, 0);
+	if (got < 0 && (errno == EBADF || errno == ESRCH) && t->tid != t->p->pid) {
+		/* A first thread that has ended has no table any more; the others of its process do. */
+		int own = (int)syscall(SYS_pidfd_open, t->tid, O_EXCL /* PIDFD_THREAD, Linux 6.9 */);
+		if (own >= 0) {
+			got = (int)syscall(SYS_pidfd_getfd, own, fd, 0);
+			int e = errno;
+			close(own);
+			errno = e;
+		}
+	}
 	return got < 0 ? -errno : got;
 }
 

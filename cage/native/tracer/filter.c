@@ -18,7 +18,7 @@
 #define CALLS 512
 #define X32 0x40000000u
 
-static const struct call *const tables[] = {life_calls, time_calls, futex_calls, file_calls, fd_calls, process_calls, signal_calls, info_calls, memory_calls};
+static const struct call *const tables[] = {life_calls, time_calls, futex_calls, file_calls, fd_calls, process_calls, signal_calls, kill_calls, info_calls, memory_calls};
 static const struct call *by_number[CALLS];
 
 static void index_calls(void)
@@ -76,7 +76,9 @@ static void one(long nr, bool second)
 	if (c && !second && (c->how == C_EXEC_PROT || (c->how == C_STDOUT && !(job->flags & TJ_RELAXED)))) {
 		uint32_t arg = c->how == C_EXEC_PROT ? 2 : 0;
 		emit(BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offsetof(struct seccomp_data, args) + 8 * arg);
-		if (c->how == C_EXEC_PROT) {
+		if (nr == SYS_lseek) {
+			emit(BPF_JMP | BPF_JGT | BPF_K, 1, 0, 2 /* SEEK_DATA, SEEK_HOLE */);
+		} else if (c->how == C_EXEC_PROT) {
 			emit(BPF_JMP | BPF_JSET | BPF_K, 1, 0, 4 /* PROT_EXEC */);
 		} else {
 			emit(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 1);
@@ -160,14 +162,17 @@ void tighten(struct thread *t)
 		finish_killed(TJ_KILLED_SECCOMP); /* its stack has no room: the same everywhere */
 }
 
-/* trace_reads is tighten for a relaxed cage: reads stop in this process and in those that it makes from now on, so that
- * they can be given the run's randomness. All its threads share its descriptors, and get the filter too. */
+/* trace_reads has what tighten leaves to the kernel stop too, in this process and in those that it makes from now on, so
+ * that reads of a random device get the run's randomness: those with a position, and all in a relaxed cage. All its
+ * threads share its descriptors, and get the filter too. */
 void trace_reads(struct thread *t)
 {
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readv, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readv, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_preadv, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};

@@ -252,7 +252,7 @@ static int relaxed(struct thread *t, uint64_t deadline, bool absolute, bool real
 	if (!deadline)
 		return V_PASS;
 	if (absolute) {
-		clock_gettime(realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC, &ts);
+		machine_clock(realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC, &ts);
 		uint64_t left = deadline > vnow() ? deadline - vnow() : 0, at = scratch(t, sizeof ts);
 		ts = timespec_of(clock_when(ts.tv_sec * 1000000000 + ts.tv_nsec, left));
 		if (!poke(t, at, &ts, sizeof ts))

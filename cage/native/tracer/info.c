@@ -12,8 +12,6 @@
 #include <sys/times.h>
 #include <sys/utsname.h>
 
-#define GIB (1ull << 30)
-
 static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
 static int copy_out(struct thread *t, uint64_t to, const void *from, size_t n, long r)
@@ -34,8 +32,8 @@ static int do_sysinfo(struct thread *t)
 	struct sysinfo s;
 	memset(&s, 0, sizeof s);
 	s.uptime = (long)(up() / 1000000000u) + 1;
-	s.totalram = GIB;
-	s.freeram = GIB / 2;
+	s.totalram = job->memory_bytes; /* as /proc/meminfo says: what one process may have */
+	s.freeram = job->memory_bytes / 2;
 	s.mem_unit = 1;
 	for (struct process *p = processes; p; p = p->next)
 		s.procs = (unsigned short)(s.procs + (p->zombie ? 0 : p->threads));
@@ -272,14 +270,22 @@ static int do_prctl(struct thread *t)
 			memcpy(t->p->comm, name, sizeof name);
 		return V_PASS;
 	case PR_GET_NAME:
-	case PR_SET_PDEATHSIG:
-	case PR_GET_PDEATHSIG:
 	case PR_SET_NO_NEW_PRIVS:
 	case PR_GET_NO_NEW_PRIVS:
-	case PR_SET_CHILD_SUBREAPER:
-	case PR_GET_CHILD_SUBREAPER:
 	case PR_SET_VMA: /* names of anonymous mappings: no effect where the kernel has none */
 		return (int)t->a[0] == PR_SET_VMA ? give(t, -EINVAL) : V_PASS;
+	case PR_SET_PDEATHSIG: /* when its parent ends as a process: the kernel means the parent's thread */
+		if (t->a[1] > 64)
+			return give(t, -EINVAL);
+		t->p->parent_end = (int)t->a[1];
+		return give(t, 0);
+	case PR_GET_PDEATHSIG:
+		return copy_out(t, t->a[1], &t->p->parent_end, sizeof t->p->parent_end, 0);
+	case PR_SET_CHILD_SUBREAPER:
+		t->p->adopts = t->a[1];
+		return V_PASS;
+	case PR_GET_CHILD_SUBREAPER:
+		return V_PASS;
 	case PR_SET_DUMPABLE:
 		return give(t, t->a[1] <= 1 ? 0 : -EINVAL);
 	case PR_GET_DUMPABLE:

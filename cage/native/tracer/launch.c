@@ -173,8 +173,7 @@ static void become_program(int go)
 	if (setsid() < 0)
 		fail("start a session");
 	umask(022);
-	if (chdir(job_string(0)) < 0)
-		fail(working_directory);
+	int nowhere = chdir(job_string(0)) < 0 ? errno : 0;
 	int out = fcntl(report, F_DUPFD_CLOEXEC, 64), wait = fcntl(go, F_DUPFD_CLOEXEC, 64);
 	if (out < 0 || wait < 0 || dup2(TJ_STDIN, 0) < 0 || dup2(TJ_STDOUT, 1) < 0 || dup2(TJ_STDERR, 2) < 0)
 		fail("set the standard streams");
@@ -199,6 +198,10 @@ static void become_program(int go)
 	if (read(wait, &c, 1) != 1) /* until the tracer has taken hold */
 		_exit(1);
 	close(wait);
+	if (nowhere) {
+		errno = nowhere;
+		fail(working_directory);
+	}
 	if (!program) {
 		errno = missing;
 		fail("program");

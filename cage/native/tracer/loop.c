@@ -9,9 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* A trapped call lets so much virtual time pass; after so many calls in one go, others have a turn. */
-#define CALL_NS 100
-#define SLICE 1000
+#define SLICE 1000 /* after so many calls in one go, others have a turn */
 
 struct thread *threads, *running;
 struct process *processes;
@@ -66,6 +64,9 @@ void drop_thread(struct thread *t)
 	*at = t->same;
 	dequeue(t);
 	forget_opening(t);
+	for (struct process *p = processes; p; p = p->next)
+		if (p->vforker == t)
+			p->vforker = NULL;
 	if (running == t)
 		running = NULL;
 	free(t);
@@ -114,7 +115,7 @@ static void obey(struct thread *t, int verdict)
 		if (!(job->flags & TJ_RELAXED))
 			return;
 	}
-	if (t->state == READY && ++t->slice > SLICE && !(job->flags & TJ_RELAXED)) {
+	if (t->state == READY && ++t->slice > SLICE && !t->p->exiting && !(job->flags & TJ_RELAXED)) {
 		t->slice = 0;
 		to_tail(t);
 		if (running == t)
@@ -122,6 +123,16 @@ static void obey(struct thread *t, int verdict)
 		return;
 	}
 	go(t);
+}
+
+static void fire_due(void)
+{
+	uint64_t due = next_timer();
+	if (due && due <= vnow())
+		fire_timers();
+	due = fd_next_timer();
+	if (due && due <= vnow())
+		fd_fire_timers();
 }
 
 static void at_call(struct thread *t)
@@ -139,12 +150,9 @@ static void at_call(struct thread *t)
 		finish_killed(TJ_KILLED_CALLS);
 	if (vtick(CALL_NS) - job->epoch_ns > job->virtual_ns)
 		finish_killed(TJ_KILLED_TIME);
-	uint64_t due = next_timer();
-	if (due && due <= vnow())
-		fire_timers();
-	due = fd_next_timer();
-	if (due && due <= vnow())
-		fd_fire_timers();
+	fire_due();
+	if (t->p->killed)
+		return;
 	const struct call *c = call_of(t->nr);
 	int verdict = V_DONE;
 	if (c && c->entry) {
@@ -219,15 +227,15 @@ static struct thread *pick(void)
 		for (struct thread *t = threads; t; t = t->next) {
 			if (can(t))
 				return t;
-			if (t->state == IN_KERNEL || (t->out && t->state != STOPPED))
+			if (t->state == IN_KERNEL || (t->out && t->state != STOPPED && t->state != DEAD))
 				kernel = true;
 			else if (t->state != DEAD)
 				earlier(&least, t->deadline);
 		}
-		if (kernel && !least)
-			return NULL; /* its report will come */
 		earlier(&least, next_timer());
 		earlier(&least, fd_next_timer());
+		if (kernel && !least)
+			return NULL; /* its report will come */
 		if (!least)
 			finish_killed(TJ_KILLED_DEADLOCK);
 		if (least > vnow())
@@ -236,6 +244,8 @@ static struct thread *pick(void)
 			finish_killed(TJ_KILLED_TIME);
 		fire_timers();
 		fd_fire_timers();
+		if (anybody_dies())
+			return NULL;
 	}
 }
 
@@ -253,6 +263,8 @@ static void stopped(struct thread *t, int status)
 {
 	int event = status >> 16, sig = WSTOPSIG(status);
 	t->out = false;
+	if (t->p->clock_at)
+		clock_in(t);
 	switch (event) {
 	case PTRACE_EVENT_SECCOMP:
 		at_call(t);
@@ -289,8 +301,10 @@ static void stopped(struct thread *t, int status)
 		at_return(t);
 		return;
 	}
-	if ((sig == SIGSEGV || sig == SIGILL) && emulate_instruction(t, sig)) {
-		go(t);
+	int verdict = sig == SIGSEGV || sig == SIGILL ? emulate_instruction(t, sig) : -1;
+	if (verdict >= 0) {
+		fire_due();
+		obey(t, verdict);
 		return;
 	}
 	signal_stop(t, sig);
@@ -377,8 +391,11 @@ void run(void)
 	if (job->flags & TJ_RELAXED)
 		run_relaxed();
 	for (;;) {
+		if (bury())
+			continue;
 		if (!running && !draining() && (running = pick()))
 			go(running);
-		wait_one();
+		if (!anybody_dies())
+			wait_one();
 	}
 }

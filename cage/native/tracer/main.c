@@ -174,6 +174,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	/* Stops are waited for; a signal at each would only cost. */
+	struct sigaction quiet = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
+	sigaction(SIGCHLD, &quiet, NULL);
 	load_job();
 	struct thread *first = launch(argv[2]);
 	add_thread(first);

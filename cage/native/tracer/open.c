@@ -172,10 +172,8 @@ static int open_at(struct thread *t, int dirfd, uint64_t path, uint64_t flags)
 	strcpy(o->path, w.absolute);
 	t->after = opened;
 	if (r == 0 && is_random(&st)) { /* its reads are answered here */
-		if (job->flags & TJ_RELAXED)
-			trace_reads(t);
-		else
-			tighten(t);
+		tighten(t);
+		trace_reads(t);
 	}
 	if (r == 0 && S_ISFIFO(st.st_mode))
 		v = (enum verdict)park_fifo(t, o, &w, &st);

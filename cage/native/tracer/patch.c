@@ -65,7 +65,7 @@ void patch_free(struct process *p)
 	p->patches = NULL;
 }
 
-static int memory_of(struct thread *t, int flags)
+int memory_of(struct thread *t, int flags)
 {
 	char name[32];
 	snprintf(name, sizeof name, "%d/mem", t->tid);
@@ -168,6 +168,7 @@ struct fresh {
 	struct thread *t;
 	int mem;
 	uint64_t own_from, own_to; /* what the kernel mapped for itself: the vDSO and its data */
+	uint64_t vdso_from, vdso_to; /* of that, the vDSO */
 };
 
 static void fresh_mapping(void *with, const struct mapping *m)
@@ -178,6 +179,10 @@ static void fresh_mapping(void *with, const struct mapping *m)
 		if (!f->own_to)
 			f->own_from = m->from;
 		f->own_to = m->to;
+		if (!strcmp(m->name, "[vdso]")) {
+			f->vdso_from = m->from;
+			f->vdso_to = m->to;
+		}
 	}
 	if (!m->exec || m->name[0] == '[' || m->from >= 1ull << 47)
 		return;
@@ -189,8 +194,8 @@ static void fresh_mapping(void *with, const struct mapping *m)
 		from_memory(f->t, f->mem, m->from, m->to - m->from);
 }
 
-/* The vDSO reads the counter and names the processor; nobody needs it, and it goes. A kernel that seals it keeps it:
- * then it is only not told of. */
+/* The kernel's vDSO reads the counter and names the processor: ours takes its place. The data beside it goes; a kernel
+ * that seals it keeps it, where nobody looks for it. */
 void patch_after_exec(struct thread *t)
 {
 	struct fresh f = {.t = t};
@@ -198,7 +203,11 @@ void patch_after_exec(struct thread *t)
 	f.mem = memory_of(t, O_RDWR);
 	if (!each_mapping(t->p, fresh_mapping, &f))
 		trouble("read a program's mappings");
+	if (f.vdso_to)
+		lay_vdso(t, f.mem, f.vdso_from, f.vdso_to);
 	close(f.mem);
+	if (t->p->vdso && f.own_from < f.vdso_from && f.own_to == f.vdso_to)
+		f.own_to = f.vdso_from;
 	if (f.own_to)
 		inject_fresh(t, SYS_munmap, f.own_from, f.own_to - f.own_from, 0, 0, 0, 0);
 }
@@ -271,31 +280,33 @@ static size_t code_at(struct thread *t, uint64_t at, uint8_t code[INSN_MAX])
 	return got < 0 ? 0 : (size_t)got;
 }
 
-bool emulate_instruction(struct thread *t, int sig)
+int emulate_instruction(struct thread *t, int sig)
 {
 	siginfo_t info;
 	struct insn in;
 	uint8_t code[INSN_MAX];
+	int verdict = V_DONE;
 	/* A fault and not somebody's kill: an invalid opcode has an address, a refused instruction comes from the kernel. */
 	if (ptrace(PTRACE_GETSIGINFO, t->tid, 0, &info) < 0 || (sig == SIGILL ? info.si_code != ILL_ILLOPN : info.si_code != SI_KERNEL) || !fetch(t))
-		return false;
+		return -1;
 	size_t n = code_at(t, t->r.rip, code);
 	if (!decode(code, n, &in) || in.map != 1)
-		return false;
+		return -1;
 	if (sig == SIGILL) {
 		if (in.opcode != UD2 || !replaced(t, &in, code, n))
-			return false;
+			return -1;
 	} else if (in.opcode == 0x31 || (in.opcode == 0x01 && in.modrm == 0xf9)) {
 		cpu_time(&t->r, vtick(TIME_NS) - job->epoch_ns, in.opcode == 0x01);
 		t->r.rip += in.length;
+		verdict = read_enough(t) ? V_YIELD : V_DONE;
 	} else if (in.opcode == 0xa2) {
 		vtick(ASK_NS);
 		cpu_cpuid(&t->r); /* the processor refuses it by itself: see exec.c */
 		t->r.rip += in.length;
 	} else {
-		return false;
+		return -1;
 	}
 	store(t);
 	put_back(t, sig);
-	return true;
+	return verdict;
 }

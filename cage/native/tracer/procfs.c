@@ -89,15 +89,12 @@ static const struct { const char *name, *content; } fixed_files[] = {
 		    "cpu MHz\t\t: 1000.000\ncache size\t: 1024 KB\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\n"
 		    "flags\t\t: fpu tsc msr cx8 cmov mmx fxsr sse sse2 syscall nx lm rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm\n"
 		    "bogomips\t: 2000.00\nclflush size\t: 64\ncache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\n\n"},
-	{"meminfo", "MemTotal:        1048576 kB\nMemFree:          524288 kB\nMemAvailable:     786432 kB\nBuffers:               0 kB\nCached:           262144 kB\n"
-		    "SwapCached:            0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\nShmem:                 0 kB\nSReclaimable:          0 kB\n"
-		    "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"},
 	{"loadavg", "0.00 0.00 0.00 1/1 2\n"},
 	{"version", "Linux version 6.1.0 (cage@cage) (gcc) #1 SMP\n"},
 	{"filesystems", "nodev\tproc\nnodev\ttmpfs\n"},
 	{"cmdline", "\n"}, {"devices", "Character devices:\n  1 mem\n"}, {"swaps", "Filename\t\t\t\tType\t\tSize\tUsed\tPriority\n"},
 	{"partitions", "major minor  #blocks  name\n\n"}, {"modules", ""}, {"diskstats", ""},
-	{"vmstat", "nr_free_pages 131072\npgfault 0\npgmajfault 0\n"},
+	{"vmstat", "pgfault 0\npgmajfault 0\n"},
 	{"sys/kernel/hostname", "cage\n"}, {"sys/kernel/domainname", "(none)\n"}, {"sys/kernel/ostype", "Linux\n"}, {"sys/kernel/osrelease", "6.1.0\n"},
 	{"sys/kernel/version", "#1 SMP\n"}, {"sys/kernel/pid_max", "32768\n"}, {"sys/kernel/threads-max", "4096\n"}, {"sys/kernel/cap_last_cap", "40\n"},
 	{"sys/kernel/ngroups_max", "65536\n"}, {"sys/kernel/randomize_va_space", "0\n"}, {"sys/kernel/yama/ptrace_scope", "1\n"},
@@ -136,6 +133,12 @@ static void make_all(void)
 	begin();
 	add_uuid();
 	finish("sys/kernel/random/boot_id");
+	begin();
+	unsigned long long kb = job->memory_bytes / 1024;
+	add("MemTotal:       %8llu kB\nMemFree:        %8llu kB\nMemAvailable:   %8llu kB\nBuffers:               0 kB\nCached:         %8llu kB\n", kb, kb / 2, kb / 4 * 3, kb / 4);
+	add("SwapCached:            0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\nShmem:                 0 kB\nSReclaimable:          0 kB\n"
+	    "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+	finish("meminfo");
 	fixed("uptime", "");
 	fixed("stat", "");
 	fixed("sys/kernel/random/uuid", "");

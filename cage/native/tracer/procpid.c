@@ -54,18 +54,31 @@ static uint64_t maps(struct process *p, bool write)
 	return total;
 }
 
+/* A process sleeps if all of its threads do. */
+static const char *state_of(const struct process *p)
+{
+	const char *state = p->zombie ? "Z (zombie)" : "S (sleeping)";
+	for (struct thread *t = threads; t; t = t->next)
+		if (t->p == p && (t->state == READY || t->state == NEW))
+			return "R (running)";
+		else if (t->p == p && t->state == STOPPED)
+			state = "T (stopped)";
+	return state;
+}
+
 static void stat_line(struct process *p)
 {
 	unsigned long long start = p->started_ns > job->epoch_ns ? (p->started_ns - job->epoch_ns) / 10000000u : 0, size = maps(p, false);
-	add("%u (%s) %c %u %u %u 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 %d 0 %llu %llu %llu 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 %d\n",
-	    p->vpid, p->comm, p->zombie ? 'Z' : 'R', p->parent ? p->parent->vpid : 1, p->vpid, p->vpid, p->zombie ? 1 : p->threads, start + 100, size, size / 4096, p->zombie ? p->status : 0);
+	add("%u (%s) %c %u %u %u 0 -1 4194304 0 0 0 0 %llu 0 0 0 20 0 %d 0 %llu %llu %llu 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 %d\n",
+	    p->vpid, p->comm, state_of(p)[0], p->parent ? p->parent->vpid : 1, p->pgid, p->sid, (unsigned long long)p->used_ns / 10000000u,
+	    p->zombie ? 1 : p->threads, start + 100, size, size / 4096, p->zombie ? p->status : 0);
 }
 
 static void status(struct process *p)
 {
 	unsigned long long kb = maps(p, false) / 1024;
 	add("Name:\t%s\nUmask:\t0022\nState:\t%s\nTgid:\t%u\nNgid:\t0\nPid:\t%u\nPPid:\t%u\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t64\nGroups:\t \n",
-	    p->comm, p->zombie ? "Z (zombie)" : "R (running)", p->vpid, p->vpid, p->parent ? p->parent->vpid : 1);
+	    p->comm, state_of(p), p->vpid, p->vpid, p->parent ? p->parent->vpid : 1);
 	add("VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmSwap:\t       0 kB\nThreads:\t%d\n", kb, kb, kb, kb, p->zombie ? 1 : p->threads);
 	add("CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
 	add("Cpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");

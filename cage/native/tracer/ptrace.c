@@ -43,6 +43,8 @@ void answer(struct thread *t, long result)
 
 long resume(struct thread *t, int request, int sig)
 {
+	if (t->p->clock_at)
+		clock_out(t);
 	t->out = true;
 	return ptrace((enum __ptrace_request)request, t->tid, 0, (long)sig);
 }
@@ -216,10 +218,11 @@ long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c,
 #define SLOT 256ul
 #define SLOTS 64ul
 #define LARGE (32ul << 10)
+#define CLOCK_PAGE (SLOT * SLOTS + LARGE)
 static uint64_t place(struct thread *t, size_t n, long (*by)(struct thread *, long, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))
 {
 	if (!t->p->scratch) {
-		long at = by(t, SYS_mmap, 0, SLOT * SLOTS + LARGE, 3 /* read, write */, 0x22 /* private, anonymous */, ~0ull, 0);
+		long at = by(t, SYS_mmap, 0, CLOCK_PAGE + PAGE, 3 /* read, write */, 0x22 /* private, anonymous */, ~0ull, 0);
 		t->p->scratch = at < 0 && at > -4096 ? 0 : (uint64_t)at;
 	}
 	if (!t->p->scratch || n > LARGE)
@@ -228,5 +231,7 @@ static uint64_t place(struct thread *t, size_t n, long (*by)(struct thread *, lo
 }
 
 uint64_t scratch(struct thread *t, size_t n) { return place(t, n, inject); }
+
+uint64_t scratch_page(struct thread *t) { return place(t, 1, inject) ? t->p->scratch + CLOCK_PAGE : 0; }
 
 uint64_t scratch_fresh(struct thread *t, size_t n) { return place(t, n, inject_fresh); }

@@ -10,7 +10,7 @@
 
 static long load(struct thread *t, struct bytes *b)
 {
-	if (t->nr != SYS_read)
+	if (t->nr != SYS_read && t->nr != SYS_pread64)
 		return load_bytes(t, t->a[1], t->a[2], b);
 	one_buffer(t->a[1], t->a[2], b);
 	return 0;
@@ -84,8 +84,9 @@ bool read_try(struct thread *t)
 	return r;
 }
 
-/* In a relaxed cage what is no random device is the kernel's. */
-static int relaxed_read(struct thread *t)
+/* What has positions does not block, and in a relaxed cage who blocks is the kernel's affair: only random devices are
+ * read here. */
+static int read_random(struct thread *t)
 {
 	struct file f;
 	if (look(t, (int)t->a[0], &f) < 0)
@@ -96,6 +97,11 @@ static int relaxed_read(struct thread *t)
 	return t->answered ? V_DONE : V_PASS;
 }
 
+int do_pread(struct thread *t)
+{
+	return (int64_t)t->a[3] < 0 ? V_PASS : read_random(t);
+}
+
 int do_read(struct thread *t)
 {
 	if (t->nr == SYS_preadv2) {
@@ -103,11 +109,11 @@ int do_read(struct thread *t)
 			answer(t, -EOPNOTSUPP);
 			return V_DONE;
 		}
-		if ((int64_t)t->a[3] != -1 || job->flags & TJ_RELAXED)
-			return V_PASS;
+		if ((int64_t)t->a[3] != -1)
+			return do_pread(t);
 	}
 	if (job->flags & TJ_RELAXED)
-		return relaxed_read(t);
+		return read_random(t);
 	memset(t->keep, 0, sizeof t->keep);
 	return attempt(t, read_try);
 }

@@ -156,7 +156,8 @@ bool interrupt(struct thread *t)
 {
 	if (!waits(t))
 		return false;
-	long r = t->state == SLEEP ? cut_sleep(t) : -EINTR;
+	uint64_t moved = fd_moved(t);
+	long r = moved ? (long)moved : t->state == SLEEP ? cut_sleep(t) : -EINTR;
 	t->deadline = 0;
 	t->in_call = false;
 	t->after = NULL;
@@ -176,17 +177,20 @@ static void begin_again(struct thread *t)
 
 static void wake(struct thread *t, int sig)
 {
-	bool again = t->state != SLEEP && t->p->sig[sig].handler > 1 && (t->restart == ALWAYS || (t->restart == RESTART && t->p->sig[sig].flags & SA_RESTART));
+	/* What has moved some bytes answers how many; once more, it would move them twice. */
+	bool again = t->state != SLEEP && !fd_moved(t) && t->p->sig[sig].handler > 1 && (t->restart == ALWAYS || (t->restart == RESTART && t->p->sig[sig].flags & SA_RESTART));
 	if (interrupt(t) && again)
 		begin_again(t);
 }
+
+static bool suspend_retry(struct thread *t);
 
 void signal_sent(struct process *p, struct thread *to, int sig)
 {
 	if (p->zombie)
 		return;
 	if (sig == SIGKILL) {
-		p->exiting = true; /* dies at once; nobody else runs before it has */
+		dies(p);
 		return;
 	}
 	if (job->flags & TJ_RELAXED)
@@ -201,6 +205,9 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 			continue;
 		if (t->out || signal_mask(t) & BIT(sig))
 			continue;
+		uint64_t mask;
+		if (t->state == RETRY && (t->retry == suspend_retry || fd_wait_mask(t, &mask)))
+			continue; /* waits under another mask, and looks for itself */
 		if (t->state == READY)
 			return; /* it takes it on its way */
 		if (waits(t) && (!best || t->tid == p->pid))
@@ -210,86 +217,17 @@ void signal_sent(struct process *p, struct thread *to, int sig)
 		wake(best, sig);
 }
 
-/* --- kill and its family */
-static bool told(struct thread *t, const struct process *p)
-{
-	int pid = (int)t->a[0];
-	if (t->nr == SYS_tkill)
-		return false;
-	if (pid > 0)
-		return p->vpid == (uint32_t)pid;
-	if (pid == 0)
-		return p->pgid == t->p->pgid;
-	return pid == -1 ? p != t->p : p->pgid == (uint32_t)-pid;
-}
-
-static bool to_thread(const struct thread *t)
-{
-	return t->nr == SYS_tgkill || t->nr == SYS_tkill || t->nr == SYS_rt_tgsigqueueinfo;
-}
-
-static int signal_of(const struct thread *t)
-{
-	return (int)t->a[t->nr == SYS_tgkill || t->nr == SYS_rt_tgsigqueueinfo ? 2 : 1];
-}
-
-static bool killed_at_once(struct thread *t)
-{
-	if (signal_of(t) != SIGKILL)
-		return false;
-	if (!to_thread(t))
-		return told(t, t->p);
-	for (struct thread *o = threads; o; o = o->next)
-		if (o->vtid == (uint32_t)t->a[t->nr == SYS_tkill ? 0 : 1])
-			return o->p == t->p;
-	return false;
-}
-
-static int killed(struct thread *t, long result)
-{
-	int sig = signal_of(t);
-	if (result != 0 || sig < 1 || sig > 64)
-		return V_DONE;
-	if (to_thread(t)) {
-		uint32_t tid = (uint32_t)t->a[t->nr == SYS_tkill ? 0 : 1];
-		for (struct thread *o = threads; o; o = o->next)
-			if (o->vtid == tid) {
-				signal_sent(o->p, o, sig);
-				break;
-			}
-		return V_DONE;
-	}
-	for (struct process *p = processes; p; p = p->next)
-		if (told(t, p))
-			signal_sent(p, NULL, sig);
-	return V_DONE;
-}
-
-static int do_kill(struct thread *t)
-{
-	/* Who kills itself does not come back to hear of it. */
-	if (killed_at_once(t))
-		t->p->exiting = true;
-	t->after = killed;
-	return V_AFTER;
-}
-
 /* --- handlers and waiting for signals */
 struct kernel_sigaction { uint64_t handler, flags, restorer, mask; };
 
-static int acted(struct thread *t, long result)
+/* What the kernel will take is noted before it has: no second stop. */
+static int do_sigaction(struct thread *t)
 {
 	struct kernel_sigaction a;
 	uint64_t sig = t->a[0];
-	if (result == 0 && t->a[1] && sig >= 1 && sig < 65 && peek(t, t->a[1], &a, sizeof a))
+	if (t->a[1] && sig >= 1 && sig < 65 && sig != SIGKILL && sig != SIGSTOP && t->a[3] == 8 && peek(t, t->a[1], &a, sizeof a))
 		t->p->sig[sig] = (struct sigact){a.handler, a.flags};
-	return V_DONE;
-}
-
-static int do_sigaction(struct thread *t)
-{
-	t->after = acted;
-	return t->a[1] ? V_AFTER : V_PASS;
+	return V_PASS;
 }
 
 static bool never(struct thread *t)
@@ -367,7 +305,6 @@ static int do_sigtimedwait(struct thread *t)
 #define PASS(n) {SYS_##n, C_PASS, NULL, 0}
 
 const struct call signal_calls[] = {
-	TRACE(kill, do_kill), TRACE(tkill, do_kill), TRACE(tgkill, do_kill), TRACE(rt_sigqueueinfo, do_kill), TRACE(rt_tgsigqueueinfo, do_kill),
 	TRACE(rt_sigaction, do_sigaction), TRACE(pause, do_pause), TRACE(rt_sigsuspend, do_sigsuspend), TRACE(rt_sigtimedwait, do_sigtimedwait),
 	PASS(rt_sigprocmask), PASS(rt_sigreturn), PASS(rt_sigpending), PASS(sigaltstack), PASS(restart_syscall),
 	{-1, C_PASS, NULL, 0},

@@ -2,19 +2,27 @@
  * the next deadline when all wait. */
 #include "clock.h"
 #include "core.h"
+#include "vdso/page.h"
 
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #define SECOND 1000000000u
-#define READ_NS 1000      /* what a read of a clock costs, so that a loop which waits for time to pass ends */
-#define COARSE_NS 4000000 /* step of the coarse clocks */
+#define READ_NS (CLOCK_READ_NS - CALL_NS) /* what a read of a clock costs, so that a loop which waits for time to pass ends */
 #define READS_A_TURN 8    /* reads of one thread after which the others have their turn */
-#define BOOTED_NS SECOND  /* before the epoch: what the clocks that count from boot show at first */
 
 static uint64_t passed; /* virtual ns since job->epoch_ns */
 
 uint64_t vnow(void) { return job->epoch_ns + passed; }
+
+/* While all wait nobody runs, and nobody uses the time. In relaxed mode it is not known who does. */
+static void used(struct thread *t, uint64_t ns)
+{
+	if (t && !(job->flags & TJ_RELAXED)) {
+		t->used_ns += ns;
+		t->p->used_ns += ns;
+	}
+}
 
 uint64_t vtick(uint64_t ns)
 {
@@ -23,12 +31,14 @@ uint64_t vtick(uint64_t ns)
 		finish_killed(TJ_KILLED_TIME);
 	}
 	passed += ns;
-	/* While all wait nobody runs, and nobody uses the time. In relaxed mode it is not known who does. */
-	if (running && !(job->flags & TJ_RELAXED)) {
-		running->used_ns += ns;
-		running->p->used_ns += ns;
-	}
+	used(running, ns);
 	return vnow();
+}
+
+void time_ran(struct thread *t, uint64_t ns)
+{
+	passed += ns;
+	used(t, ns);
 }
 
 void clock_reach(uint64_t at)
@@ -41,16 +51,24 @@ static int give(struct thread *t, long r) { answer(t, r); return V_DONE; }
 
 /* A thread that only looks at the clock until another has done its work would never let it: after some reads without a
  * read of anybody else's between them it yields. Yielding at each would switch threads at every lap of a benchmark. */
-static int give_read(struct thread *t, long r)
+bool read_enough(struct thread *t)
 {
 	static uint32_t reader;
 	static unsigned reads;
-	answer(t, r);
+	if (t->p->clock_at)
+		return alive > 1; /* it has read without a stop, and has had its turn */
 	if (reader != t->vtid) {
 		reader = t->vtid;
 		reads = 0;
 	}
-	return ++reads % READS_A_TURN ? V_DONE : V_YIELD;
+	return ++reads % READS_A_TURN == 0;
+}
+
+static int give_read(struct thread *t, long r)
+{
+	clock_asked(t);
+	answer(t, r);
+	return read_enough(t) ? V_YIELD : V_DONE;
 }
 
 /* process_by finds the process that a clock id names, by the number of its leader, or of the caller itself. */
@@ -115,7 +133,7 @@ int clock_of(struct thread *t, int id, struct clock *c)
 	switch (id) {
 	case CLOCK_REALTIME_COARSE:
 	case CLOCK_MONOTONIC_COARSE:
-		c->step = COARSE_NS;
+		c->step = CLOCK_COARSE_NS;
 		/* fall through */
 	case CLOCK_MONOTONIC_RAW:
 		c->no_sleep = c->no_timer = -EOPNOTSUPP;
@@ -136,7 +154,7 @@ int clock_of(struct thread *t, int id, struct clock *c)
 	case CLOCK_MONOTONIC_RAW:
 	case CLOCK_BOOTTIME:
 	case CLOCK_BOOTTIME_ALARM:
-		c->zero = (int64_t)job->epoch_ns - (int64_t)BOOTED_NS;
+		c->zero = (int64_t)job->epoch_ns - (int64_t)CLOCK_BOOTED_NS;
 		return 0;
 	case CLOCK_THREAD_CPUTIME_ID:
 		c->no_sleep = -EOPNOTSUPP;

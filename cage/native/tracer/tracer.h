@@ -40,6 +40,9 @@ struct process {
 	uint64_t mm;        /* number of the address space: shared by threads and after vfork */
 	int threads;
 	bool exiting, zombie;
+	bool killed;        /* owned by kill.c */
+	bool adopts;        /* prctl(PR_SET_CHILD_SUBREAPER) */
+	int parent_end;     /* signal that it wants at its parent's end; 0: none */
 	int status;         /* wait status, once zombie */
 	bool stop_news, continue_news; /* it was stopped, or has gone on, and its parent has not been told */
 	char *exe;          /* path of the program, as /proc/PID/exe shows it; argv and env for /proc, \0-separated */
@@ -54,8 +57,10 @@ struct process {
 	uint64_t reaped_us; /* processor time of the children that it has waited for */
 	struct fdinfo *fds; /* descriptor table: shared with CLONE_FILES; owned by fd.c */
 	uint64_t scratch;   /* owned by ptrace.c, inherited */
+	uint64_t vdso, clock_at; /* owned by clockpage.c, inherited: the image, 0 if there is none, and the page of the clocks */
+	unsigned clock_reads;
 	bool tight;         /* owned by filter.c, inherited */
-	bool reads_traced;  /* relaxed: owned by filter.c, inherited */
+	bool reads_traced;  /* owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
 };
@@ -107,9 +112,14 @@ void event_call(struct thread *t, enum tj_event_kind kind, uint64_t a, uint64_t 
 void finish_killed(enum tj_reason reason) __attribute__((noreturn)); /* ends the cage; attestable */
 void trouble(const char *what) __attribute__((noreturn));            /* this machine; with errno */
 
+struct timespec;
+void machine_clock(int id, struct timespec *ts);       /* watch.c: this machine's own, for relaxed cages and limits */
+
 /* --- time.c: the virtual clock, ns since job->epoch_ns */
 uint64_t vnow(void);
+void time_ran(struct thread *t, uint64_t ns);          /* time passed while t ran, without a stop */
 uint64_t vtick(uint64_t ns);                           /* lets time pass and gives the new time; past job->virtual_ns the cage ends */
+bool read_enough(struct thread *t);                    /* t has read a clock; true: so often in a row that others have their turn */
 long cut_sleep(struct thread *t);                      /* interrupt(): a signal ends the SLEEP of t; writes the time left and gives the answer, mostly -EINTR */
 
 uint64_t next_timer(void);                             /* earliest virtual time at which an alarm, interval timer or POSIX timer of any process ends; 0: none */
@@ -168,7 +178,7 @@ void patch_after_exec(struct thread *t);               /* all executable mapping
 void patch_mapping(struct thread *t, uint64_t from, uint64_t len); /* after mmap or mprotect with PROT_EXEC */
 void patch_fork(struct process *child, struct process *parent);
 void patch_free(struct process *p);
-bool emulate_instruction(struct thread *t, int sig);   /* at SIGSEGV, SIGILL: true if it was one of ours and is done */
+int emulate_instruction(struct thread *t, int sig);    /* at SIGSEGV, SIGILL: V_DONE or V_YIELD if it was one of ours and is done, else -1 */
 
 /* --- exec.c */
 void after_exec(struct thread *t);                     /* auxv, vDSO, comm, argv for /proc; at the exit stop of execve */
@@ -177,12 +187,12 @@ void after_exec(struct thread *t);                     /* auxv, vDSO, comm, argv
 typedef int (*handler)(struct thread *t);
 struct call {
 	long nr;
-	enum { C_PASS, C_TRACE, C_BLOCKING /* traced only once something in the cage can block: see tighten() */, C_ERRNO, C_EXEC_PROT /* traced when a[2] has PROT_EXEC */, C_STDOUT /* traced when a[0] is 1 or 2, always once tightened */ } how;
+	enum { C_PASS, C_TRACE, C_BLOCKING /* traced only once something in the cage can block: see tighten() */, C_ERRNO, C_EXEC_PROT /* traced when a[2] has PROT_EXEC; of lseek, when it asks for holes */, C_STDOUT /* traced when a[0] is 1 or 2, always once tightened */ } how;
 	handler entry;
 	int err;            /* C_ERRNO */
 };
 extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
-void trace_reads(struct thread *t);                    /* filter.c, relaxed: before the first random device is open in a process */
+void trace_reads(struct thread *t);                    /* filter.c: before the first random device is open in a process */
 void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in this process and what it
                                                           forks; must be called at a call's entry, before it makes a pipe, socket or anything else that blocks */
 #endif

@@ -56,8 +56,6 @@ static bool wait_retry(struct thread *t)
 	return first_news(t, &children) || !children;
 }
 
-void forget_child(struct process *p);
-
 static int reaped(struct thread *t, long result)
 {
 	static const char zeroes[sizeof(struct rusage)];
@@ -107,6 +105,26 @@ static int do_wait(struct thread *t)
 }
 
 static int do_getppid(struct thread *t) { return give(t, t->p->parent ? t->p->parent->vpid : 1); }
+
+/* orphans gives the children of p to the next above that adopts, or to the init, which nobody knows. */
+void orphans(struct process *p)
+{
+	struct process *to = p->parent;
+	while (to && (!to->adopts || to->zombie))
+		to = to->parent;
+	for (struct process *c = processes, *next; c; c = next) {
+		next = c->next;
+		if (c->parent != p)
+			continue;
+		c->parent = to;
+		if (c->zombie && to)
+			signal_sent(to, NULL, SIGCHLD);
+		else if (c->zombie)
+			forget_child(c);
+		else if (c->parent_end)
+			send_signal(c, NULL, c->parent_end, SI_USER, 0, 0);
+	}
+}
 
 static int moved(struct thread *t, long result)
 {

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -18,10 +20,16 @@
 static uint64_t given; /* of files, when the program began */
 static uint64_t started_ms, dead_us, calls_before, quiet_ticks;
 
+/* By the call itself: what libc would rather use reads the counter that start_watch gives up. */
+void machine_clock(int id, struct timespec *ts)
+{
+	syscall(SYS_clock_gettime, id, ts);
+}
+
 static uint64_t now_ms(void)
 {
 	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	machine_clock(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
@@ -83,6 +91,10 @@ void start_watch(void)
 	struct itimerval every = {{0, TICK_US}, {0, TICK_US}};
 	memset(&a, 0, sizeof a);
 	a.sa_handler = nothing; /* no SA_RESTART: it is there to interrupt */
+	/* The program may not read the processor's counter; if we may, each switch between the two changes a control register,
+	 * which on a virtual machine costs more than all else of a stop. */
+	if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV) < 0)
+		trouble("give up the processor's counter");
 	started_ms = now_ms();
 	given = files();
 	if (sigaction(SIGALRM, &a, NULL) < 0 || setitimer(ITIMER_REAL, &every, NULL) < 0)

@@ -21,6 +21,7 @@ enum {
 
 enum tj_flags {
 	TJ_RELAXED = 1,      /* real threads and processors: clocks and randomness are still virtual */
+	TJ_READ_ONLY = 4,    /* nothing can be written but the standard streams: no /dev/shm, and no t among the mounts */
 	TJ_NO_PROCESSES = 2, /* compute-only: threads, forks and execs after the first are refused with EPERM */
 	TJ_SKIP_NET = 16,    /* walls that the machine does not give and the configuration allows to be missing */
 	TJ_SKIP_IPC = 32,

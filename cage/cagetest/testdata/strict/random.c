@@ -45,6 +45,9 @@ static void device(const char *path)
 	unsigned char again[16];
 	MUST(read(fd, again, 16) == 16, path);
 	WANT(memcmp(again, b, 16) != 0, "%s gives the same again after it was opened again", path);
+	MUST(pread(fd, b, 16, 0) == 16 && pread(fd, b + 16, 16, 0) == 16, "pread");
+	WANT(memcmp(b, b + 16, 16) != 0, "%s gives the same again at the same position", path);
+	show("at a position", b, 32);
 	close(fd);
 }
 
