@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -605,5 +607,52 @@ func TestReceiptsOfPrunedBlocksVerify(t *testing.T) {
 	after := receipts()
 	if !maps.Equal(before, after) {
 		t.Errorf("%d receipts before, %d after, and not the same", len(before), len(after))
+	}
+}
+
+// TestTrustFileBoundsSnapshots takes no snapshot of before the checkpoint, or of another block in its place.
+func TestTrustFileBoundsSnapshots(t *testing.T) {
+	s := newSolo(t, newMemory())
+	s.drive(rand.New(rand.NewSource(6)), 30)
+	snap := s.save(s.folder(t.TempDir()))
+	set, err := consensus.NewValidatorSet(s.genesis.Validators)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(edit func(*receipt.TrustFile)) (statesync.CheckFunc, error) {
+		f := receipt.NewTrustFile(s.genesis, &snap.Block.Header, set)
+		edit(f)
+		raw, err := f.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "trust.json")
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return checkHead(s.genesis, s.blocks[0], path)
+	}
+	for name, c := range map[string]struct {
+		edit func(*receipt.TrustFile)
+		ok   bool
+	}{
+		"at the checkpoint":     {func(*receipt.TrustFile) {}, true},
+		"above it":              {func(f *receipt.TrustFile) { f.Checkpoint.Height-- }, true},
+		"below it":              {func(f *receipt.TrustFile) { f.Checkpoint.Height++ }, false},
+		"another block than it": {func(f *receipt.TrustFile) { f.Checkpoint.Block[0] ^= 1 }, false},
+	} {
+		f, err := check(c.edit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f(snap.Head()); (err == nil) != c.ok || err != nil && !errors.Is(err, snapshot.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := check(func(f *receipt.TrustFile) { f.Chain.ID[0] ^= 1 }); err == nil {
+		t.Error("the trust file of another chain was taken")
+	}
+	if _, err := checkHead(s.genesis, s.blocks[0], filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a trust file that is not there was taken")
 	}
 }

@@ -24,6 +24,7 @@ const (
 	maxGivers   = 8                // nodes asked for chunks at once
 	maxFailures = 4                // in a row, after which a node is asked for no more of a snapshot
 	shunned     = 10 * time.Minute // who lied is asked for nothing so long
+	offerWait   = 2 * time.Second  // for offers: whoever is silent must not keep the node from catching up by blocks
 )
 
 // Network asks other nodes. Its methods are safe for concurrent use.
@@ -122,6 +123,8 @@ func (f *Fetcher) offers(ctx context.Context, from consensus.Height) ([]group, i
 	var lies = make([]error, len(peers))
 	for i, p := range peers {
 		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, offerWait)
+			defer cancel()
 			raw, err := f.request(ctx, p, request{What: askOffers})
 			if err != nil {
 				return
