@@ -119,7 +119,6 @@ type solo struct {
 	chain   *chainstore.Store
 	check   statesync.CheckFunc
 	blocks  []*consensus.Block
-	final   []*consensus.Finality // of blocks that have two above them
 	qc      consensus.QC
 	history merkle.Frontier // of the blocks before the last
 	nonce   int
@@ -188,8 +187,8 @@ func (s *solo) add(txs ...[]byte) *consensus.Block {
 	return b
 }
 
-// save makes a snapshot of the last committed block.
-func (s *solo) save(folder *statesync.Folder) *snapshot.Snapshot {
+// task is the snapshot of the last committed block, to be made.
+func (s *solo) task() task {
 	s.t.Helper()
 	h := s.ledger.head.Load()
 	c, err := s.chain.Block(h.header.Height)
@@ -201,8 +200,17 @@ func (s *solo) save(folder *statesync.Folder) *snapshot.Snapshot {
 		id := b.ID()
 		history.Append(id[:])
 	}
-	maker := &snapshots{ledger: s.ledger, chain: s.chain, folder: folder, window: 16, log: slog.New(slog.DiscardHandler)}
-	if err := maker.make(s.t.Context(), task{c.Block, c.Finality, &history, h}); err != nil {
+	return task{c.Block, c.Finality, &history, h}
+}
+
+func (s *solo) maker(folder *statesync.Folder) *snapshots {
+	return &snapshots{ledger: s.ledger, chain: s.chain, folder: folder, window: 16, log: slog.New(slog.DiscardHandler)}
+}
+
+// save makes a snapshot of the last committed block.
+func (s *solo) save(folder *statesync.Folder) *snapshot.Snapshot {
+	s.t.Helper()
+	if err := s.maker(folder).make(s.t.Context(), s.task()); err != nil {
 		s.t.Fatal(err)
 	}
 	list := folder.List()
@@ -607,6 +615,37 @@ func TestReceiptsOfPrunedBlocksVerify(t *testing.T) {
 	after := receipts()
 	if !maps.Equal(before, after) {
 		t.Errorf("%d receipts before, %d after, and not the same", len(before), len(after))
+	}
+}
+
+// TestSnapshotIsMadeBesideTheChain executes blocks while snapshots of earlier ones are made: the chain waits for nothing, and
+// the snapshots are of the states that they say.
+func TestSnapshotIsMadeBesideTheChain(t *testing.T) {
+	db, err := openDatabase(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s := newSolo(t, db)
+	r := rand.New(rand.NewSource(7))
+	folder := s.folder(t.TempDir())
+	maker := s.maker(folder)
+	for range 4 {
+		s.drive(r, 25)
+		made, job := make(chan error, 1), s.task()
+		go func() { made <- maker.make(t.Context(), job) }()
+		s.drive(r, 25)
+		if err := <-made; err != nil {
+			t.Fatal(err)
+		}
+		list := folder.List()
+		h, err := readSnapshot(folder, list[len(list)-1])
+		if err != nil || h.id != job.head.id {
+			t.Fatalf("snapshot of block %d: %v", job.head.header.Height, err)
+		}
+	}
+	if n := len(folder.List()); n != 2 {
+		t.Errorf("%d snapshots are kept, want 2", n)
 	}
 }
 
