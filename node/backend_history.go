@@ -85,11 +85,11 @@ func (b *backend) Block(ctx context.Context, height uint64) (api.Block, error) {
 
 // Events implements api.ChainReader.
 func (b *backend) Events(ctx context.Context, q api.EventQuery, emit func(api.Event) error) error {
-	from := q.From
-	if from == 0 { // all that there is
-		from = b.n.ledger.base.Load()
-	}
+	holds := &b.n.snaps.holds
+	hold, from := holds.begin(q.From, b.n.ledger.base.Load)
+	defer holds.end(hold)
 	for height := from; ; height++ {
+		holds.advance(hold, height)
 		if q.To != 0 && height > q.To {
 			return nil
 		}
@@ -133,10 +133,9 @@ func (b *backend) WriteAudit(ctx context.Context, q api.AuditQuery, w io.Writer)
 	if to == 0 || to > head {
 		to = head
 	}
-	from := q.From
-	if from == 0 {
-		from = b.n.ledger.base.Load()
-	}
+	holds := &b.n.snaps.holds
+	hold, from := holds.begin(q.From, b.n.ledger.base.Load)
+	defer holds.end(hold)
 	if err := b.pruned(from); err != nil {
 		return err
 	}
@@ -157,6 +156,7 @@ func (b *backend) WriteAudit(ctx context.Context, q api.AuditQuery, w io.Writer)
 		return err
 	}
 	err = b.eachBlock(ctx, from, to, func(c driver.Committed, events [][]byte) error {
+		holds.advance(hold, uint64(c.Block.Header.Height))
 		if err := sink.Block(&c.Block.Header, events); err != nil || uint64(c.Block.Header.Height) != to {
 			return err
 		}

@@ -34,6 +34,7 @@ type snapshots struct {
 	folder *statesync.Folder
 	fetch  *statesync.Fetcher
 	log    *slog.Logger
+	holds  holds
 	// onInstall is told of the state that a snapshot brought. It must not block.
 	onInstall func()
 
@@ -235,14 +236,21 @@ func (s *snapshots) make(ctx context.Context, t task) error {
 // prune removes what is neither to be retained nor needed by those who begin with a snapshot, and what a snapshot has
 // left over.
 func (s *snapshots) prune(ctx context.Context) error {
-	for ctx.Err() == nil {
-		n, more, err := s.ledger.prune(ctx, s.chain, s.pruneBelow())
-		s.pruned.Add(uint64(n))
-		if err != nil || !more {
+	for more := true; more && ctx.Err() == nil; {
+		var err error
+		if more, err = s.pruneSome(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *snapshots) pruneSome(ctx context.Context) (more bool, err error) {
+	s.holds.mu.Lock()
+	defer s.holds.mu.Unlock()
+	n, more, err := s.ledger.prune(ctx, s.chain, s.holds.lowest(s.pruneBelow()))
+	s.pruned.Add(uint64(n))
+	return more, err
 }
 
 // pruneBelow is the lowest height that must stay.
