@@ -8,6 +8,8 @@ SHELL := bash
 
 # Tools, pinned here and nowhere else.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+# What consensus is measured beside; bench/consensus/comet-kv/go.mod names the same version.
+COMETBFT    := v1.0.1
 
 GO      ?= go
 CC      ?= gcc
@@ -16,7 +18,11 @@ CFLAGS  := -O2 -static -Wall -Wextra -Werror
 
 FUZZTIME  ?= 3s
 FUZZTOTAL ?= 240s
-SEEDS     ?= 200
+# Of make sim: seeds of each timed network, scenarios of Twins, and views of the model and of its replay on the code.
+SEEDS        ?= 200
+SCENARIOS    ?= 100000
+MODEL_VIEWS  ?= 7
+REPLAY_VIEWS ?= 3
 
 SUPERVISOR_C := $(wildcard cage/native/supervisor/*.c)
 SUPERVISOR_H := $(wildcard cage/native/supervisor/*.h cage/native/zygote/*.[ch])
@@ -38,7 +44,7 @@ NATIVE   := $(EMBEDDED) $(if $(wildcard analytics/worker/build.sh),$(WORKER))
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: native bpi ## compile the cage's supervisor and tracer, the SQL worker and build/bpi
@@ -93,8 +99,9 @@ fuzz: native ## every fuzz target for FUZZTIME each (default 60s here)
 	FUZZTIME=$(if $(filter command line environment,$(origin FUZZTIME)),$(FUZZTIME),60s) FUZZTOTAL=0 scripts/fuzz.sh
 
 .PHONY: sim
-sim: ## consensus under loss, delay, crash and restart over SEEDS seeds
-	BPI_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m ./consensus/sim/...
+sim: ## consensus from seeds: SEEDS networks under faults, SCENARIOS of Twins, the model; counts are printed
+	BPI_SIM_SEEDS=$(SEEDS) BPI_TWINS=$(SCENARIOS) BPI_MODEL_VIEWS=$(MODEL_VIEWS) BPI_MODEL_REPLAY=$(REPLAY_VIEWS) \
+	  $(GO) test -count=1 -v -timeout 180m ./consensus/sim/...
 
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts
@@ -105,6 +112,21 @@ e2e: build ## networks of real processes: faults, late joiners, tampered receipt
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
 	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_BENCH=1 \
 	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench ./cage/bench
+
+# CometBFT takes minutes to compile, so it survives `make clean`.
+COMETBFT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metanode/cometbft-$(COMETBFT)
+BENCH_BIN      := build/bench
+
+$(COMETBFT_CACHE)/cometbft:
+	GOBIN=$(@D) $(GO) install github.com/cometbft/cometbft/cmd/cometbft@$(COMETBFT)
+
+.PHONY: bench-consensus
+bench-consensus: native $(COMETBFT_CACHE)/cometbft ## consensus beside CometBFT, the same load in one run; BENCH_QUICK=1 takes 3 minutes
+	@mkdir -p $(BENCH_BIN)
+	cp $(COMETBFT_CACHE)/cometbft $(BENCH_BIN)/cometbft
+	cd bench/consensus/comet-kv && $(GO) build -trimpath -o $(CURDIR)/$(BENCH_BIN)/comet-kv .
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BENCH_BIN)/ ./bench/consensus ./bench/consensus/bpi-kv
+	$(BENCH_BIN)/consensus -bin $(BENCH_BIN) -dir $(BENCH_BIN)/run
 
 .PHONY: demo
 demo: build ## four peers, a data set, a job, and its receipt verified with the network down

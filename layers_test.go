@@ -62,6 +62,7 @@ var rooms = []room{
 	{dir: "e2e", floor: 4},
 	{dir: "analytics/bench", floor: 4},
 	{dir: "cage/bench", floor: 4},
+	{dir: "bench/consensus", floor: 4},
 	{dir: "examples", floor: 4},
 	{dir: "scripts", floor: 4},
 	{dir: "", floor: 4},

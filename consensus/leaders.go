@@ -40,6 +40,8 @@ type leaders struct {
 	set    *ValidatorSet
 	start  uint64
 	recent []proposed // the committed chain up to and with the root, oldest first
+
+	schedule func(View) int // Config.Schedule
 }
 
 func newLeaders(chain digest.Digest, epoch Epoch, set *ValidatorSet) *leaders {
@@ -63,11 +65,17 @@ func (l *leaders) committed(h *Header) {
 
 // nominal is the leader by plain round robin.
 func (l *leaders) nominal(v View) int {
+	if l.schedule != nil {
+		return l.schedule(v)
+	}
 	return int((l.start + uint64(v)) % uint64(l.set.Len()))
 }
 
 // at is the leader of view v for children of parent.
 func (l *leaders) at(v View, parent *node) int {
+	if l.schedule != nil {
+		return l.schedule(v)
+	}
 	n := l.set.Len()
 	first := l.nominal(v)
 	if parent.view() < View(firstRounds*n) || v%View(probeRounds*n) < View(n) {

@@ -21,6 +21,9 @@ var ErrBroken = errors.New("consensus invariant broken")
 type Config struct {
 	Key      sign.PrivateKey // validator key; the zero key, or one that is not in the set, only follows
 	Verifier *Verifier       // used from within Step and Check only
+	// Schedule, if not nil, names the leader of a view by its place in the set instead of the chain's rule. No node of a
+	// chain sets it: it is for exploring orders of leaders that the rule seldom gives, since safety must depend on none.
+	Schedule func(View) int
 }
 
 // Recovery is what the shell kept.
@@ -82,6 +85,7 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 			r.index = i
 		}
 	}
+	r.leaders.schedule = cfg.Schedule
 	for i := range rec.Recent {
 		r.leaders.committed(&rec.Recent[i])
 	}

@@ -2,32 +2,35 @@ package sim
 
 import (
 	"errors"
-	"fmt"
+	"sort"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/internal/digest"
 )
 
 // maxRun bounds one answer to a node that catches up by height.
 const maxRun = 16
 
-// commit checks a commit against everyone's and the proof that goes with it, and writes it down.
+// commit shows a commit and its proof to the referee and writes it down.
 func (n *node) commit(c *consensus.Commit) error {
-	w := n.w
-	for i, b := range c.Blocks {
+	for _, b := range c.Blocks {
 		h, id := b.Header.Height, b.ID()
-		if h != n.height()+1 || b.Header.Parent != n.committed[h-1].ID() {
-			return fmt.Errorf("%w: node %d commits height %d after %d", ErrViolation, n.id, h, n.height())
+		if h != n.height()+1 || b.Header.Parent != n.final[h-1].ID() {
+			return violation("node %d commits height %d after %d", n.id, h, n.height())
 		}
-		if had, ok := w.chain[h]; ok && had != id {
-			return fmt.Errorf("%w: node %d commits %s at height %d, another node %s", ErrViolation, n.id, id.Short(), h, had.Short())
+		if err := n.referee.committed(h, id); err != nil {
+			return err
 		}
-		w.chain[h] = id
-		n.committed = append(n.committed, b)
+		n.trace.note(traceCommit, n.id, uint64(h), id)
+		n.final = append(n.final, b)
 		delete(n.blocks, id)
-		if i == len(c.Blocks)-1 || w.rng.IntN(4) == 0 {
-			if err := c.Finality(i).Verify(w.genesis.ChainID(), w.verifier.Set()); err != nil {
-				return fmt.Errorf("%w: %w", ErrViolation, err)
-			}
+	}
+	if err := n.referee.certificate(&c.QC); err != nil {
+		return err
+	}
+	for _, i := range []int{0, len(c.Blocks) - 1} {
+		if err := n.verifier.Finality(c.Finality(i)); err != nil {
+			return violation("node %d commits without a proof: %w", n.id, err)
 		}
 	}
 	for id, b := range n.blocks {
@@ -39,51 +42,52 @@ func (n *node) commit(c *consensus.Commit) error {
 	return nil
 }
 
-// fetch asks a random other node for a block.
-func (n *node) fetch(id consensus.BlockID) {
-	from := n.w.nodes[n.w.rng.IntN(len(n.w.nodes))]
-	if from == n {
-		from = n.w.nodes[(n.id+1)%len(n.w.nodes)]
-	}
+// fetch asks other nodes for a block.
+func (n *node) fetch(need consensus.Need) {
 	height := n.height()
-	n.w.deliver(n, from, func() error { return from.serve(n, id, height) })
+	for _, from := range n.stage.sources(n) {
+		n.stage.carry(n, from, n.replica.View(), func() error { return from.serve(n, need.Block, height) })
+	}
 }
 
 // serve answers with the block, or with committed blocks if the asker is behind.
 func (n *node) serve(to *node, id consensus.BlockID, height consensus.Height) error {
+	if n.replica == nil {
+		return nil
+	}
 	if b := n.blocks[id]; b != nil {
-		n.w.deliver(n, to, func() error { return to.got(b, id) })
+		n.answer(to, id, func() error { return to.got(b, id) })
 	}
 	if n.height() <= height {
 		return nil
 	}
-	run := n.committed[height+1:]
-	proof := n.proof
+	run, proof := n.final[height+1:], n.proof
 	if len(run) > maxRun {
-		return n.serveRun(to, run[:maxRun])
+		run = run[:maxRun]
+		proof = &consensus.Finality{QC: n.proof.QC}
+		for _, b := range n.final[run[len(run)-1].Header.Height:] {
+			proof.Headers = append(proof.Headers, b.Header)
+		}
+		proof.Headers = append(proof.Headers, n.proof.Headers[1:]...)
 	}
-	n.w.deliver(n, to, func() error { return to.catchUp(run, proof) })
+	n.answer(to, run[len(run)-1].ID(), func() error { return to.catchUp(run, proof) })
 	return nil
 }
 
-// serveRun serves a run whose last block is proved by the headers after it.
-func (n *node) serveRun(to *node, run []*consensus.Block) error {
-	f := &consensus.Finality{QC: n.proof.QC}
-	for _, b := range n.committed[run[len(run)-1].Header.Height:] {
-		f.Headers = append(f.Headers, b.Header)
-	}
-	f.Headers = append(f.Headers, n.proof.Headers[1:]...)
-	n.w.deliver(n, to, func() error { return to.catchUp(run, f) })
-	return nil
+func (n *node) answer(to *node, about digest.Digest, do func() error) {
+	n.stage.carry(n, to, n.replica.View(), func() error {
+		n.trace.note(traceReceive, to.id, uint64(n.id), about)
+		return do()
+	})
 }
 
 func (n *node) got(b *consensus.Block, id consensus.BlockID) error {
-	if n.replica.Has(id) {
+	if n.replica == nil || n.replica.Has(id) {
 		return nil
 	}
-	v, err := n.w.verifier.Block(b, id)
+	v, err := n.verifier.Block(b, id)
 	if err != nil {
-		return fmt.Errorf("%w: an honest block was refused: %w", ErrViolation, err)
+		return violation("an honest block was refused: %w", err)
 	}
 	err = n.replica.Check(v)
 	switch {
@@ -103,9 +107,38 @@ func (n *node) got(b *consensus.Block, id consensus.BlockID) error {
 }
 
 func (n *node) catchUp(run []*consensus.Block, proof *consensus.Finality) error {
-	c, err := n.w.verifier.Chain(run, proof)
+	if n.replica == nil {
+		return nil
+	}
+	c, err := n.verifier.Chain(run, proof)
 	if err != nil {
-		return fmt.Errorf("%w: an honest chain was refused: %w", ErrViolation, err)
+		return violation("an honest chain was refused: %w", err)
 	}
 	return n.step(c)
+}
+
+// adopt steps what waited for a parent that is here now. Outputs of a step come back here, so it does one at a time.
+func (n *node) adopt() error {
+	if n.replica == nil || len(n.orphans)+len(n.fetched) == 0 {
+		return nil
+	}
+	var ids []consensus.BlockID
+	for id := range n.orphans {
+		ids = append(ids, id)
+	}
+	for id := range n.fetched {
+		ids = append(ids, id)
+	}
+	sort.Slice(ids, func(i, j int) bool { return ids[i].Compare(ids[j]) < 0 })
+	for _, id := range ids {
+		if b, ok := n.fetched[id]; ok && !errors.Is(n.replica.Check(b), consensus.ErrUnknownParent) {
+			delete(n.fetched, id)
+			return n.step(b)
+		}
+		if p, ok := n.orphans[id]; ok && !errors.Is(n.replica.Check(p), consensus.ErrUnknownParent) {
+			delete(n.orphans, id)
+			return n.step(p)
+		}
+	}
+	return nil
 }

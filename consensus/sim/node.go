@@ -14,47 +14,90 @@ import (
 // maxOrphans bounds the proposals that wait for their parents.
 const maxOrphans = 64
 
+// play is what the nodes of one run share.
+type play struct {
+	*cast
+	stage    stage
+	nodes    []*node
+	referee  *referee
+	trace    *trace
+	schedule func(consensus.View) int // consensus.Config.Schedule
+	paceMs   uint64                   // how long a leader takes to build a block
+	timerMs  uint64                   // of a view after none failed; 0: the stage makes timers run out
+
+	crashes  int
+	evidence int
+	heldBack int            // proposals kept because their time was too far ahead of a clock
+	views    consensus.View // highest entered
+}
+
+// stage is the world around the nodes: the timed network of Run, or the rounds of a Twins scenario.
+type stage interface {
+	// carry hands something of a view over to another node: later, twice, or never.
+	carry(from, to *node, view consensus.View, do func() error)
+	// after calls do when n's clock has gone on by ms.
+	after(n *node, ms uint64, do func() error)
+	// clock is n's clock in milliseconds.
+	clock(n *node) uint64
+	// fate says whether n crashes at the save that it is about to make, and where. Such a node is down until the stage
+	// boots it.
+	fate(n *node) fate
+	// sources are the nodes that n asks for a block.
+	sources(n *node) []*node
+}
+
+// fate is where a crash strikes: the places where it hurts most.
+type fate int
+
+const (
+	lives            fate = iota
+	diesBeforeSave        // nothing of the step is remembered or said
+	diesBeforeSend        // remembered, not said
+	diesAfterSending      // remembered and said
+)
+
 // node is a shell around a replica: what a driver does, without goroutines. Its disk survives crashes.
 type node struct {
-	w      *world
-	id     int
-	key    sign.PrivateKey
-	honest bool // its key is no twin's
+	*play
+	id  int
+	key sign.PrivateKey
 
 	// disk
-	safety    []byte
-	blocks    map[consensus.BlockID]*consensus.Block // stored, uncommitted
-	committed []*consensus.Block                     // by height; genesis first
-	proof     *consensus.Finality                    // of the last committed, nil for genesis
+	safety consensus.SafetyData
+	blocks map[consensus.BlockID]*consensus.Block // stored, uncommitted
+	final  []*consensus.Block                     // committed, by height; genesis first
+	proof  *consensus.Finality                    // of the last committed, nil for genesis
 
 	// memory; replica is nil while down
 	replica *consensus.Replica
 	life    int // counts restarts, so that what an earlier life began is dropped
 	orphans map[consensus.BlockID]consensus.VerifiedProposal
 	fetched map[consensus.BlockID]consensus.VerifiedBlock
+	highQC  consensus.View // of the highest certificate that the referee has seen here
 }
 
-func newNode(w *world, id int, key sign.PrivateKey, honest bool) *node {
-	s := consensus.FreshSafety(w.root)
-	return &node{
-		w: w, id: id, key: key, honest: honest, safety: s.Encode(),
-		blocks: make(map[consensus.BlockID]*consensus.Block), committed: []*consensus.Block{w.root},
+func (p *play) join(key sign.PrivateKey) *node {
+	n := &node{
+		play: p, id: len(p.nodes), key: key, safety: consensus.FreshSafety(p.root),
+		blocks: make(map[consensus.BlockID]*consensus.Block), final: []*consensus.Block{p.root},
 	}
+	p.nodes = append(p.nodes, n)
+	return n
 }
 
-func (n *node) height() consensus.Height { return consensus.Height(len(n.committed) - 1) }
+func (n *node) height() consensus.Height { return consensus.Height(len(n.final) - 1) }
 
 // boot starts the node from its disk.
 func (n *node) boot() error {
-	s, err := consensus.DecodeSafety(n.safety)
+	s, err := consensus.DecodeSafety(n.safety.Encode())
 	if err != nil {
-		return err
+		return violation("node %d cannot read its safety data: %w", n.id, err)
 	}
-	rec := consensus.Recovery{Safety: *s, Root: n.committed[len(n.committed)-1], RootQC: consensus.GenesisQC(n.w.root)}
+	rec := consensus.Recovery{Safety: *s, Root: n.final[len(n.final)-1], RootQC: consensus.GenesisQC(n.root)}
 	if n.proof != nil {
 		rec.RootQC = n.proof.QC
 	}
-	for _, b := range n.committed[:len(n.committed)-1] {
+	for _, b := range n.final[:len(n.final)-1] {
 		rec.Recent = append(rec.Recent, b.Header)
 	}
 	for _, b := range n.blocks {
@@ -64,20 +107,16 @@ func (n *node) boot() error {
 	n.orphans = make(map[consensus.BlockID]consensus.VerifiedProposal)
 	n.fetched = make(map[consensus.BlockID]consensus.VerifiedBlock)
 	n.life++
-	if n.replica, err = consensus.New(consensus.Config{Key: n.key, Verifier: n.w.verifier}, rec); err != nil {
+	n.trace.note(traceBoot, n.id, uint64(n.life), digest.Digest{})
+	n.replica, err = consensus.New(consensus.Config{Key: n.key, Verifier: n.verifier, Schedule: n.schedule}, rec)
+	if err != nil {
 		return err
 	}
 	out, err := n.replica.Start()
 	if err != nil {
-		return err
+		return violation("node %d does not start from what it kept: %w", n.id, err)
 	}
 	return n.obey(out)
-}
-
-func (n *node) crash() {
-	n.replica = nil
-	n.w.report.Crashes++
-	n.w.after(1+n.w.rng.Uint64N(n.w.cfg.DownMs), n.boot)
 }
 
 // step feeds the replica and does what it says. A refusal is no failure of the run: twins and delays bring them about.
@@ -87,40 +126,47 @@ func (n *node) step(in consensus.Input) error {
 	}
 	out, err := n.replica.Step(in)
 	if err != nil && !errors.Is(err, consensus.ErrRefused) && !errors.Is(err, consensus.ErrUnknownParent) {
-		return fmt.Errorf("%w: node %d: %w", ErrViolation, n.id, err)
+		return violation("node %d: %w", n.id, err)
 	}
 	return n.obey(out)
 }
 
-// obey does what an Output says, in its order, and crashes at the two places where that hurts most.
+// expire tells the replica that its timer has run out.
+func (n *node) expire() error {
+	if n.replica == nil {
+		return nil
+	}
+	v := n.replica.View()
+	n.trace.note(traceTimer, n.id, uint64(v), digest.Digest{})
+	return n.step(consensus.TimerExpired{View: v})
+}
+
+// obey does what an Output says, in its order, unless the node dies on the way.
 func (n *node) obey(out consensus.Output) error {
-	w := n.w
-	w.report.Evidence += len(out.Evidence)
+	n.evidence += len(out.Evidence)
 	for _, e := range out.Evidence {
-		if i, ok := w.verifier.Set().Index(e.Key); !ok || i >= w.cfg.Twins {
-			return fmt.Errorf("%w: evidence of %s against honest validator %d in view %d", ErrViolation, e.Kind, i, e.View)
+		if err := n.referee.accused(e); err != nil {
+			return err
 		}
 	}
 	if len(out.BadVotes) > 0 {
-		return fmt.Errorf("%w: an honest vote was found bad", ErrViolation)
+		return violation("an honest vote was found bad")
 	}
-	risky := out.Save != nil && w.bad() && w.rng.Float64() < w.cfg.Crash
-	if risky && w.rng.IntN(2) == 0 {
-		n.crash()
-		return nil
+	end := lives
+	if out.Save != nil {
+		end = n.stage.fate(n)
+	}
+	if end == diesBeforeSave {
+		return n.die()
 	}
 	for _, b := range out.Store {
 		n.blocks[b.ID()] = b
 	}
 	if out.Save != nil {
-		n.safety = out.Save.Encode()
-		if len(n.safety) > consensus.MaxSafetyBytes {
-			return fmt.Errorf("%w: safety data of %d bytes", ErrViolation, len(n.safety))
-		}
+		n.safety = *out.Save
 	}
-	if risky && w.rng.IntN(2) == 0 {
-		n.crash()
-		return nil
+	if end == diesBeforeSend {
+		return n.die()
 	}
 	for _, o := range out.Send {
 		if err := n.send(o); err != nil {
@@ -132,17 +178,25 @@ func (n *node) obey(out consensus.Output) error {
 			return err
 		}
 	}
-	if risky {
-		n.crash()
-		return nil
+	if end == diesAfterSending {
+		return n.die()
+	}
+	if qc := &n.replica.Certificates().QC; qc.Data.View > n.highQC {
+		n.highQC = qc.Data.View
+		if err := n.referee.certificate(qc); err != nil {
+			return err
+		}
 	}
 	if out.Enter != nil {
-		w.report.Views = max(w.report.Views, out.Enter.View)
-		n.arm(out.Enter.View, w.timeout(out.Enter.Timeouts))
+		n.views = max(n.views, out.Enter.View)
+		n.trace.note(traceEnter, n.id, uint64(out.Enter.View), digest.Digest{})
+		if n.timerMs > 0 {
+			n.arm(out.Enter.View, n.timerMs<<min(out.Enter.Timeouts, 3))
+		}
 	}
 	if q := out.Propose; q != nil {
 		life := n.life
-		w.after(1, func() error {
+		n.stage.after(n, n.paceMs, func() error {
 			if n.life != life {
 				return nil
 			}
@@ -150,36 +204,39 @@ func (n *node) obey(out consensus.Output) error {
 		})
 	}
 	for _, need := range out.Need {
-		n.fetch(need.Block)
+		n.fetch(need)
 	}
 	return n.adopt()
 }
 
-func (w *world) timeout(failed uint64) uint64 {
-	return w.cfg.TimeoutMs << min(failed, 3)
-}
-
-func (n *node) arm(v consensus.View, d uint64) {
+func (n *node) arm(v consensus.View, ms uint64) {
 	life := n.life
-	n.w.after(d, func() error {
+	n.stage.after(n, ms, func() error {
 		if n.life != life || n.replica == nil || n.replica.View() != v {
 			return nil
 		}
-		n.arm(v, d)
-		return n.step(consensus.TimerExpired{View: v})
+		n.arm(v, ms)
+		return n.expire()
 	})
 }
 
-// build makes the block that was asked for; executing it is hashing it.
+func (n *node) die() error {
+	n.replica = nil
+	n.crashes++
+	n.trace.note(traceCrash, n.id, uint64(n.life), digest.Digest{})
+	return nil
+}
+
+// build makes the block that was asked for; executing it is hashing it. Twins, and a node in its next life, build others.
 func (n *node) build(q *consensus.ProposeRequest) *consensus.Block {
 	txs := [][]byte{}
-	for range n.w.rng.IntN(3) {
-		txs = append(txs, fmt.Appendf(nil, "tx %d", n.w.rng.Uint64()))
+	for i := range (n.id + int(q.View)) % 3 {
+		txs = append(txs, fmt.Appendf(nil, "transaction %d of view %d by node %d in life %d", i, q.View, n.id, n.life))
 	}
-	h := q.Header(n.w.verifier, n.key.Public())
-	h.TimestampMs = max(q.Parent.Header.TimestampMs+1, n.w.now)
+	h := q.Header(n.verifier, n.key.Public())
+	h.TimestampMs = max(q.Parent.Header.TimestampMs+1, n.stage.clock(n))
 	h.TxRoot = merkle.Root(txs)
-	h.EventRoot = merkle.Root(nil)
+	h.EventRoot = digest.Sum("sim/built", []byte(fmt.Sprint(n.id, n.life)))
 	h.StateRoot = execute(q.Parent, txs)
 	return &consensus.Block{Header: h, Justify: q.Justify, Txs: txs}
 }
@@ -188,34 +245,30 @@ func execute(parent *consensus.Block, txs [][]byte) digest.Digest {
 	return digest.Sum("sim/state", append([][]byte{parent.Header.StateRoot[:]}, txs...)...)
 }
 
-// send checks that an honest key never signs two different things where one is allowed, and hands the message to the
-// network.
+// send shows a message to the referee and hands it to the network.
 func (n *node) send(o consensus.Outgoing) error {
-	w := n.w
-	raw := consensus.EncodeMessage(o.Message)
-	w.report.Digest = digest.Sum("sim/sent", w.report.Digest[:], []byte{byte(n.id)}, raw)
-	var view consensus.View
-	content := digest.Of(raw)
+	content := digest.Of(consensus.EncodeMessage(o.Message))
+	n.trace.note(traceSend, n.id, uint64(consensus.KindOf(o.Message)), content)
+	if err := n.referee.sent(n.key.Public(), o.Message, content); err != nil {
+		return err
+	}
+	view := n.replica.View()
 	switch m := o.Message.(type) {
 	case *consensus.Vote:
 		view = m.Data.View
 	case *consensus.Timeout:
 		view = m.Data.View
 	case *consensus.Proposal:
-		view, content = m.Block.Header.View, m.Block.ID()
+		view = m.Block.Header.View
 	}
-	if view != 0 && n.honest {
-		p := promise{n.key.Public(), consensus.KindOf(o.Message), view}
-		if had, ok := w.signed[p]; ok && had != content {
-			return fmt.Errorf("%w: validator %d signed two messages of kind %d in view %d", ErrViolation, n.id, p.kind, view)
-		}
-		w.signed[p] = content
-	}
-	for _, to := range w.nodes {
+	for _, to := range n.nodes {
 		if to == n || !o.To.IsZero() && o.To != to.key.Public() {
 			continue
 		}
-		w.deliver(n, to, func() error { return to.receive(o.Message) })
+		n.stage.carry(n, to, view, func() error {
+			n.trace.note(traceReceive, to.id, uint64(n.id), content)
+			return to.receive(o.Message)
+		})
 	}
 	return nil
 }
@@ -223,7 +276,7 @@ func (n *node) send(o consensus.Outgoing) error {
 // receive verifies and steps a message. Everything on this network is honestly made, so a refusal by the Verifier is a
 // fault of the code.
 func (n *node) receive(m consensus.Message) error {
-	v := n.w.verifier
+	v := n.verifier
 	var in []consensus.Input
 	var err error
 	switch m := m.(type) {
@@ -245,7 +298,7 @@ func (n *node) receive(m consensus.Message) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w: an honest message was refused: %w", ErrViolation, err)
+		return violation("an honest message was refused: %w", err)
 	}
 	for _, i := range in {
 		if err := n.step(i); err != nil {
@@ -255,12 +308,28 @@ func (n *node) receive(m consensus.Message) error {
 	return nil
 }
 
+// propose takes a proposal as a driver does. One that is too far ahead of this node's clock waits.
 func (n *node) propose(p consensus.VerifiedProposal) error {
+	if n.replica == nil {
+		return nil
+	}
+	limit := n.stage.clock(n) + n.genesis.MaxTimestampAhead
+	if t := p.Block().Header.TimestampMs; t > limit {
+		n.heldBack++
+		life := n.life
+		n.stage.after(n, t-limit, func() error {
+			if n.life != life {
+				return nil
+			}
+			return n.propose(p)
+		})
+		return nil
+	}
 	err := n.replica.Check(p)
 	switch {
 	case err == nil:
 		if p.Block().Header.StateRoot != execute(n.replica.Block(p.Block().Header.Parent), p.Block().Txs) {
-			return fmt.Errorf("%w: wrong state root", ErrViolation)
+			return violation("wrong state root")
 		}
 		return n.step(p)
 	case errors.Is(err, consensus.ErrUnknownParent):
@@ -272,34 +341,8 @@ func (n *node) propose(p consensus.VerifiedProposal) error {
 				return err
 			}
 		}
-	case errors.Is(err, consensus.ErrRefused) && n.w.cfg.Twins == 0 && !errors.Is(err, consensus.ErrStale):
-		return fmt.Errorf("%w: an honest proposal was refused: %w", ErrViolation, err)
-	}
-	return nil
-}
-
-// adopt steps what waited for a parent that is here now. Outputs of a step come back here, so it does one at a time.
-func (n *node) adopt() error {
-	if n.replica == nil {
-		return nil
-	}
-	var ids []consensus.BlockID
-	for id := range n.orphans {
-		ids = append(ids, id)
-	}
-	for id := range n.fetched {
-		ids = append(ids, id)
-	}
-	sort.Slice(ids, func(i, j int) bool { return ids[i].Compare(ids[j]) < 0 })
-	for _, id := range ids {
-		if b, ok := n.fetched[id]; ok && !errors.Is(n.replica.Check(b), consensus.ErrUnknownParent) {
-			delete(n.fetched, id)
-			return n.step(b)
-		}
-		if p, ok := n.orphans[id]; ok && !errors.Is(n.replica.Check(p), consensus.ErrUnknownParent) {
-			delete(n.orphans, id)
-			return n.step(p)
-		}
+	case errors.Is(err, consensus.ErrRefused) && n.referee.twins == 0:
+		return violation("an honest proposal was refused: %w", err)
 	}
 	return nil
 }

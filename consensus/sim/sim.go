@@ -1,18 +1,12 @@
-// Package sim runs whole networks of consensus replicas in one goroutine from one seed: messages are lost, repeated,
-// delayed and reordered, the network splits, nodes crash between any two steps of the shell and come back from what was
-// durable, and keys are shared by twins (arXiv 2004.10617), each an honest replica, which together equivocate. The run
-// checks after every event what must never happen, and at the end that the chain went on once the network was good.
 package sim
 
 import (
 	"container/heap"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/internal/sign"
 )
 
 // Config shapes a run. Times are virtual milliseconds. The zero value of a probability is never.
@@ -26,11 +20,16 @@ type Config struct {
 	Loss       float64 // a message is lost
 	Repeat     float64 // a message arrives twice
 	Late       float64 // a message takes ten times as long
-	Split      float64 // every 100 ms: the network splits in two for up to 300 ms
-	Crash      float64 // at each save: the node crashes before it, or between it and the sending
+	Split      float64 // every SplitMs: the network splits in two for up to three times that
+	SplitMs    uint64
+	Crash      float64 // at each save: the node crashes before it, between it and the sending, or right after
 	DownMs     uint64  // longest time a crashed node stays down
 	Dead       int     // the last keys that never start
 	Asleep     bool    // the last node starts only when the network becomes good, from genesis
+	SkewMs     uint64  // every clock is ahead or behind by up to this much, in both periods
+	DriftMille uint64  // and runs faster or slower by up to this many thousandths; below 1000
+	AheadMs    uint64  // the clock of validator 0 is ahead by this much more
+	PaceMs     uint64  // how long a leader takes to build a block
 	TimeoutMs  uint64  // of a view after none failed
 	MinCommits uint64  // heights that every live node must gain in the good period
 }
@@ -39,7 +38,16 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Validators: 4, BadMs: 600, GoodMs: 5000, MinMs: 1, MaxMs: 10, Loss: 0.05, Repeat: 0.05, Late: 0.05,
-		Split: 0.2, Crash: 0.01, DownMs: 150, TimeoutMs: 60, MinCommits: 10,
+		Split: 0.2, SplitMs: 100, Crash: 0.01, DownMs: 150, SkewMs: 100, DriftMille: 50, PaceMs: 1, TimeoutMs: 60, MinCommits: 10,
+	}
+}
+
+// WideConfig is the same over a wide network, where a view takes most of a second: an hour of it costs a second or two.
+func WideConfig() Config {
+	return Config{
+		Validators: 4, BadMs: 3_600_000, GoodMs: 120_000, MinMs: 20, MaxMs: 150, Loss: 0.02, Repeat: 0.02, Late: 0.02,
+		Split: 0.05, SplitMs: 5000, Crash: 0.003, DownMs: 20_000, SkewMs: 200, DriftMille: 0, PaceMs: 500, TimeoutMs: 1500,
+		MinCommits: 10,
 	}
 }
 
@@ -49,40 +57,64 @@ type Report struct {
 	Height   consensus.Height // highest committed
 	Lowest   consensus.Height // lowest of the live nodes
 	Views    consensus.View   // highest entered
-	Crashes  int
+	Ms       uint64           // simulated
 	Events   int
 	Evidence int
-	Digest   digest.Digest // of everything sent, in order: two runs of one seed are equal
+	Faults   Faults
+	Trace    digest.Digest // of everything that happened, in order: two runs of one seed are equal
 }
 
-// ErrViolation is wrapped when something happened that must never happen.
-var ErrViolation = errors.New("safety violated")
+// Faults counts what the world did to the nodes.
+type Faults struct {
+	Lost      int // messages that the network lost
+	Repeated  int // messages that arrived twice
+	Late      int // messages that took ten times as long
+	Reordered int // messages that arrived after a later one of the same sender
+	Splits    int // times that the network split in two
+	CutOff    int // messages lost to a split
+	Crashes   int // and restarts but for nodes still down at the end
+	Deaf      int // messages that came to a node that was down
+	HeldBack  int // proposals ahead of their receiver's clock
+}
 
-// ErrStuck is wrapped when the chain did not go on in the good period.
-var ErrStuck = errors.New("chain did not go on")
+// Add counts g too.
+func (f *Faults) Add(g Faults) {
+	f.Lost += g.Lost
+	f.Repeated += g.Repeated
+	f.Late += g.Late
+	f.Reordered += g.Reordered
+	f.Splits += g.Splits
+	f.CutOff += g.CutOff
+	f.Crashes += g.Crashes
+	f.Deaf += g.Deaf
+	f.HeldBack += g.HeldBack
+}
 
+// String is for people.
+func (f Faults) String() string {
+	return fmt.Sprintf("%d messages lost, %d repeated, %d late, %d reordered, %d cut off by %d splits, %d at a node that was down; %d crashes; %d proposals ahead of a clock",
+		f.Lost, f.Repeated, f.Late, f.Reordered, f.CutOff, f.Splits, f.Deaf, f.Crashes, f.HeldBack)
+}
+
+// startMs is what a right clock shows when a run begins: late enough for one that is behind.
+const startMs = 1_000_000
+
+// world is the timed network: one queue of events, in the order of their times.
 type world struct {
-	cfg      Config
-	rng      *rand.Rand
-	now      uint64
-	seq      uint64
-	queue    queue
-	genesis  *consensus.Genesis
-	root     *consensus.Block
-	verifier *consensus.Verifier // shared, so that each signature is checked once in a run
-	nodes    []*node
-	side     []int                                  // which side of the split a node is on; nil when whole
-	chain    map[consensus.Height]consensus.BlockID // what anyone committed
-	signed   map[promise]digest.Digest              // what honest keys signed
-	report   Report
+	*play
+	cfg    Config
+	rng    *rand.Rand
+	now    uint64
+	seq    uint64
+	queue  queue
+	side   []int // which side of the split a node is on; nil when whole
+	clocks []clock
+	last   map[[2]int]uint64 // the newest message that arrived from one node at another
+	report Report
 }
 
-// promise is what an honest key signs at most once.
-type promise struct {
-	key  sign.PublicKey
-	kind consensus.MessageKind
-	view consensus.View
-}
+// clock is a node's: what it shows when a right one shows startMs, and its thousandths in a thousandth.
+type clock struct{ start, mille uint64 }
 
 // Run runs one network. The error wraps ErrViolation or ErrStuck, or is a replica's own.
 func Run(seed uint64, cfg Config) (Report, error) {
@@ -90,46 +122,45 @@ func Run(seed uint64, cfg Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if err := w.run(); err != nil {
-		return w.report, fmt.Errorf("seed %d at %d ms, event %d: %w", seed, w.now, w.report.Events, err)
+	err = w.run()
+	w.measure()
+	r := &w.report
+	r.Views, r.Ms, r.Evidence, r.Trace = w.views, w.now, w.evidence, w.trace.digest()
+	r.Faults.Crashes, r.Faults.HeldBack = w.crashes, w.heldBack
+	if err != nil {
+		return w.report, fmt.Errorf("seed %d at %d ms, event %d: %w", seed, w.now, r.Events, err)
 	}
 	return w.report, nil
 }
 
 func newWorld(seed uint64, cfg Config) (*world, error) {
-	w := &world{
-		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x6a6f6c74656f6e)),
-		chain:  make(map[consensus.Height]consensus.BlockID),
-		signed: make(map[promise]digest.Digest),
-		report: Report{Seed: seed},
-	}
-	var keys []sign.PrivateKey
-	g := &consensus.Genesis{
-		Version: consensus.ProtocolVersion, Name: "sim", TimestampMs: 1, BlockTimeMs: 1000,
-		MaxTxsPerBlock: 100, MaxTimestampAhead: 500,
-	}
-	for i := range cfg.Validators {
-		s := digest.Sum("sim/key", []byte{byte(i), byte(i >> 8)})
-		k := sign.FromSeed(s[:])
-		keys = append(keys, k)
-		g.Validators = append(g.Validators, consensus.Validator{Key: k.Public(), Weight: 1, Name: fmt.Sprint(i)})
-	}
-	root, err := g.Block(digest.Sum("sim/state"))
+	c, err := newCast(cfg.Validators)
 	if err != nil {
 		return nil, err
 	}
-	w.genesis, w.root = g, root
-	if w.verifier, err = consensus.NewVerifier(g, root.ID()); err != nil {
-		return nil, err
+	w := &world{
+		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x6a6f6c74656f6e)),
+		last: make(map[[2]int]uint64), report: Report{Seed: seed},
 	}
-	for i, k := range keys {
-		if i >= cfg.Validators-cfg.Dead {
-			break
+	w.play = &play{
+		cast: c, stage: w, referee: newReferee(c, cfg.Twins), trace: newTrace(),
+		paceMs: cfg.PaceMs, timerMs: cfg.TimeoutMs,
+	}
+	for _, k := range c.keys[:cfg.Validators-cfg.Dead] {
+		w.join(k)
+	}
+	for _, k := range c.keys[:cfg.Twins] {
+		w.join(k)
+	}
+	for i := range w.nodes {
+		k := clock{
+			start: startMs - cfg.SkewMs + w.rng.Uint64N(2*cfg.SkewMs+1),
+			mille: 1000 - cfg.DriftMille + w.rng.Uint64N(2*cfg.DriftMille+1),
 		}
-		w.nodes = append(w.nodes, newNode(w, len(w.nodes), k, i >= cfg.Twins))
-	}
-	for i := range cfg.Twins {
-		w.nodes = append(w.nodes, newNode(w, len(w.nodes), keys[i], false))
+		if i == 0 {
+			k.start += cfg.AheadMs
+		}
+		w.clocks = append(w.clocks, k)
 	}
 	return w, nil
 }
@@ -147,7 +178,7 @@ func (w *world) run() error {
 		}
 	}
 	if w.cfg.Split > 0 {
-		w.after(100, w.split)
+		w.at(w.cfg.SplitMs, w.split)
 	}
 	var before consensus.Height
 	w.at(w.cfg.BadMs, func() error {
@@ -167,15 +198,15 @@ func (w *world) run() error {
 		if err := e.do(); err != nil {
 			return err
 		}
-		w.measure()
-		if w.now > w.cfg.BadMs && uint64(w.report.Lowest) >= uint64(before)+w.cfg.MinCommits {
-			return nil
+		if w.now > w.cfg.BadMs {
+			w.measure()
+			if uint64(w.report.Lowest) >= uint64(before)+w.cfg.MinCommits {
+				return nil
+			}
 		}
 	}
-	if uint64(w.report.Lowest) < uint64(before)+w.cfg.MinCommits {
-		return fmt.Errorf("%w: lowest height %d, %d when the network became good", ErrStuck, w.report.Lowest, before)
-	}
-	return nil
+	w.measure()
+	return fmt.Errorf("%w: lowest height %d, %d when the network became good", ErrStuck, w.report.Lowest, before)
 }
 
 // measure notes the highest and the lowest node.
@@ -187,57 +218,11 @@ func (w *world) measure() {
 	}
 }
 
-// split divides the nodes at random for a while.
-func (w *world) split() error {
-	if !w.bad() {
-		return nil
-	}
-	if w.side == nil && w.rng.Float64() < w.cfg.Split {
-		w.side = make([]int, len(w.nodes))
-		for i := range w.side {
-			w.side[i] = w.rng.IntN(2)
-		}
-		w.after(1+w.rng.Uint64N(300), func() error {
-			w.side = nil
-			return nil
-		})
-	}
-	w.after(100, w.split)
-	return nil
-}
-
-// deliver calls do at the receiver after the network's delay, perhaps twice, perhaps never.
-func (w *world) deliver(from, to *node, do func() error) {
-	copies := 1
-	if w.bad() {
-		if w.side != nil && w.side[from.id] != w.side[to.id] || w.rng.Float64() < w.cfg.Loss {
-			return
-		}
-		if w.rng.Float64() < w.cfg.Repeat {
-			copies = 2
-		}
-	}
-	for range copies {
-		d := w.cfg.MinMs + w.rng.Uint64N(w.cfg.MaxMs-w.cfg.MinMs+1)
-		if w.bad() && w.rng.Float64() < w.cfg.Late {
-			d *= 10
-		}
-		w.after(d, func() error {
-			if to.replica == nil {
-				return nil
-			}
-			return do()
-		})
-	}
-}
-
 // event is something that happens at a time; seq orders those of one time.
 type event struct {
 	at, seq uint64
 	do      func() error
 }
-
-func (w *world) after(d uint64, do func() error) { w.at(w.now+d, do) }
 
 func (w *world) at(t uint64, do func() error) {
 	w.seq++

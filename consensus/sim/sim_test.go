@@ -4,50 +4,47 @@ import (
 	"os"
 	"strconv"
 	"testing"
+
+	"github.com/metanode/metanode/internal/digest"
 )
 
-// seeds is how many seeds each scenario gets: BPI_SIM_SEEDS, or few enough for an ordinary test run.
-func seeds(t *testing.T, ordinary uint64) uint64 {
-	s := os.Getenv("BPI_SIM_SEEDS")
+// number is an environment variable's, or def if it is not set.
+func number(t *testing.T, name string, def uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(name)
 	if s == "" {
-		return ordinary
+		return def
 	}
-	n, err := strconv.ParseUint(s, 10, 32)
+	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		t.Fatalf("BPI_SIM_SEEDS: %v", err)
+		t.Fatalf("%s: %v", name, err)
 	}
 	return n
 }
 
-// first is BPI_SIM_SEED, the seed to replay alone, and whether it is set.
-func first(t *testing.T) (uint64, bool) {
-	s := os.Getenv("BPI_SIM_SEED")
-	if s == "" {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		t.Fatalf("BPI_SIM_SEED: %v", err)
-	}
-	return n, true
-}
-
-func runAll(t *testing.T, cfg Config, ordinary uint64) {
+// runAll runs cfg for BPI_SIM_SEEDS seeds, or few enough for an ordinary test run, or for BPI_SIM_SEED alone if set.
+func runAll(t *testing.T, cfg Config, ordinary uint64) Report {
 	t.Helper()
-	from, to := uint64(1), seeds(t, ordinary)
-	if s, ok := first(t); ok {
+	from, to := uint64(1), number(t, "BPI_SIM_SEEDS", ordinary)
+	if s := number(t, "BPI_SIM_SEED", 0); s != 0 {
 		from, to = s, s
 	}
-	var crashes, evidence int
-	var height uint64
+	var sum Report
 	for seed := from; seed <= to; seed++ {
 		r, err := Run(seed, cfg)
 		if err != nil {
-			t.Fatalf("%v\nreplay with: BPI_SIM_SEED=%d go test -run '^%s$' ./consensus/sim", err, seed, t.Name())
+			t.Fatalf("%v\nreplay with: BPI_SIM_SEED=%d go test -count=1 -v -run '^%s$' ./consensus/sim", err, seed, t.Name())
 		}
-		crashes, evidence, height = crashes+r.Crashes, evidence+r.Evidence, height+uint64(r.Height)
+		sum.Ms += r.Ms
+		sum.Events += r.Events
+		sum.Evidence += r.Evidence
+		sum.Height += r.Height
+		sum.Views += r.Views
+		sum.Faults.Add(r.Faults)
 	}
-	t.Logf("%d seeds: %d crashes, %d pieces of evidence, mean height %d", to-from+1, crashes, evidence, height/(to-from+1))
+	t.Logf("seeds %d to %d: %.3f simulated hours, %d events, %d views, %d blocks, %d pieces of evidence; %v",
+		from, to, float64(sum.Ms)/3.6e6, sum.Events, sum.Views, sum.Height, sum.Evidence, sum.Faults)
+	return sum
 }
 
 func TestFourValidatorsAgreeAndGoOn(t *testing.T) {
@@ -89,18 +86,41 @@ func TestOneValidatorAloneMakesAChain(t *testing.T) {
 	runAll(t, cfg, 20)
 }
 
+// The clock of one validator is ahead by more than the others allow, those of the rest are not equal either: its blocks
+// are held back, the chain goes on.
+func TestClocksAreSkewed(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.AheadMs, cfg.SkewMs, cfg.DriftMille = 700, 200, 100
+	if sum := runAll(t, cfg, 20); sum.Faults.HeldBack == 0 {
+		t.Fatal("no proposal was ahead of a clock")
+	}
+}
+
+func TestHoursOfTrouble(t *testing.T) {
+	if sum := runAll(t, WideConfig(), 1); sum.Faults.Crashes == 0 || sum.Faults.Splits == 0 || sum.Faults.Reordered == 0 {
+		t.Fatal("there was no trouble")
+	}
+}
+
 func TestSameSeedSameRun(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Twins = 1
-	a, err := Run(7, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := Run(7, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a != b {
-		t.Fatalf("two runs of one seed differ:\n%+v\n%+v", a, b)
+	traces := make(map[digest.Digest]uint64)
+	for seed := uint64(1); seed <= 10; seed++ {
+		a, err := Run(seed, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Run(seed, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a != b {
+			t.Fatalf("two runs of one seed differ:\n%+v\n%+v", a, b)
+		}
+		if had, ok := traces[a.Trace]; ok {
+			t.Fatalf("seeds %d and %d have one trace", had, seed)
+		}
+		traces[a.Trace] = seed
 	}
 }

@@ -66,7 +66,7 @@ struct process;
 bool each_mapping(struct process *p, void (*f)(void *with, const struct mapping *m), void *with); /* false: it can't be read */
 
 /* --- cpu.c: the processor that the program sees. Each sets the registers as the instruction would, rip apart. */
-#define CPU_HWCAP 0x07808131u /* leaf 1, edx, as AT_HWCAP repeats it */
+#define CPU_HWCAP 0x07888131u /* leaf 1, edx, as AT_HWCAP repeats it */
 void cpu_cpuid(struct user_regs_struct *r);
 void cpu_time(struct user_regs_struct *r, uint64_t ns, bool with_processor); /* rdtsc; with_processor: rdtscp */
 void cpu_give(struct user_regs_struct *r, const struct insn *in, uint64_t value, bool carry); /* rdrand, rdseed, rdpid: to the register that the instruction names */
@@ -75,6 +75,14 @@ void cpu_give(struct user_regs_struct *r, const struct insn *in, uint64_t value,
 struct thread;
 void patch_file(struct thread *t, uint64_t from, uint64_t len, int fd, uint64_t offset); /* a fresh private mapping of a file */
 void patch_none(struct thread *t, uint64_t from, uint64_t len);                          /* a fresh anonymous one */
+void patch_page(struct thread *t, uint64_t page, uint64_t from);                         /* in which, or into which, the instruction at from is about to run */
+
+/* --- written.c: mappings that are writable and executable */
+bool written_new(struct thread *t, uint64_t from, uint64_t len, uint64_t prot); /* one was made; false: it cannot be watched */
+void written_gone(struct process *p, uint64_t from, uint64_t len);              /* something else is there now */
+bool written_runs(struct thread *t, uint64_t at);                               /* t could not fetch at: true if now it can */
+void written_fork(struct process *child, struct process *parent);
+void written_free(struct process *p);
 
 int memory_of(struct thread *t, int how); /* patch.c: its /proc/PID/mem; writes reach what is read-only to itself */
 #endif

@@ -37,6 +37,7 @@ long resume(struct thread *t, int request, int sig);
 void stand_at_entry(struct thread *t);     /* again at the entry stop of its call, after inject() */
 long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* where no call stands: after an exec */
 uint64_t scratch_page(struct thread *t);   /* one of its address space, for the clocks */
+long inject_at(struct thread *t, uint64_t where, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f); /* as the last, by way of executable code at where */
 uint64_t scratch_fresh(struct thread *t, size_t n); /* scratch() where no call stands */
 uint64_t signal_mask(struct thread *t);
 void set_signal_mask(struct thread *t, uint64_t mask);

@@ -161,6 +161,7 @@ void after_exec(struct thread *t)
 	patch_after_exec(t);
 	if (!fetch(t))
 		return;
+	t->p->entry = t->r.rip;
 	read_block(t, &b);
 	describe(t, &b, rewrite(t, &b));
 	free(b.words);

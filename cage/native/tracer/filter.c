@@ -18,7 +18,7 @@
 #define CALLS 512
 #define X32 0x40000000u
 
-static const struct call *const tables[] = {life_calls, time_calls, futex_calls, file_calls, fd_calls, process_calls, signal_calls, kill_calls, info_calls, memory_calls};
+static const struct call *const tables[] = {life_calls, time_calls, futex_calls, file_calls, fd_calls, process_calls, signal_calls, kill_calls, info_calls, limit_calls, memory_calls};
 static const struct call *by_number[CALLS];
 
 static void index_calls(void)

@@ -73,8 +73,7 @@ static int do_times(struct thread *t)
 	return give(t, (long)(up() / 10000000u) + 100);
 }
 
-/* known says whether a pid names a thread or process of the cage; 0 is the caller. */
-static bool known(struct thread *t, uint64_t pid)
+bool in_cage(struct thread *t, uint64_t pid)
 {
 	if ((int)pid == 0 || (uint32_t)pid == t->vtid)
 		return true;
@@ -92,7 +91,7 @@ static int do_getaffinity(struct thread *t)
 	uint64_t mask = 1;
 	if (t->a[1] < 8 || t->a[1] & 7)
 		return give(t, -EINVAL);
-	if (!known(t, t->a[0]))
+	if (!in_cage(t, t->a[0]))
 		return give(t, -ESRCH);
 	return copy_out(t, t->a[2], &mask, 8, 8);
 }
@@ -100,7 +99,7 @@ static int do_getaffinity(struct thread *t)
 static int do_setaffinity(struct thread *t)
 {
 	uint8_t first = 0;
-	if (!known(t, t->a[0]))
+	if (!in_cage(t, t->a[0]))
 		return give(t, -ESRCH);
 	if (t->a[1] && !peek(t, t->a[2], &first, 1))
 		return give(t, -EFAULT);
@@ -119,7 +118,7 @@ static int do_sched(struct thread *t)
 {
 	uint32_t attr[12] = {48};
 	uint64_t zero[2] = {0, 100000000};
-	if (t->nr != SYS_sched_get_priority_max && t->nr != SYS_sched_get_priority_min && !known(t, t->a[0]))
+	if (t->nr != SYS_sched_get_priority_max && t->nr != SYS_sched_get_priority_min && !in_cage(t, t->a[0]))
 		return give(t, -ESRCH);
 	switch (t->nr) {
 	case SYS_sched_getparam:
@@ -139,98 +138,6 @@ static int do_sched(struct thread *t)
 	}
 	return give(t, 0); /* getscheduler: SCHED_OTHER; setparam, setattr: taken and without effect */
 }
-
-/* --- limits: the job's; a program may lower its own, and what it says is what it reads */
-#define LIMITED 64
-static struct limits { uint32_t vpid; uint64_t set; struct rlimit l[16]; } limited[LIMITED];
-
-static void default_limit(unsigned r, struct rlimit *l)
-{
-	l->rlim_cur = l->rlim_max = RLIM_INFINITY;
-	switch (r) {
-	case RLIMIT_STACK: l->rlim_cur = l->rlim_max = 8u << 20; break;
-	case RLIMIT_CORE: l->rlim_cur = l->rlim_max = 0; break;
-	case RLIMIT_NOFILE: l->rlim_cur = l->rlim_max = job->files; break;
-	case RLIMIT_NPROC: l->rlim_cur = l->rlim_max = job->processes; break;
-	case RLIMIT_AS: l->rlim_cur = l->rlim_max = job->memory_bytes; break;
-	case RLIMIT_FSIZE: l->rlim_cur = l->rlim_max = job->file_bytes; break;
-	case RLIMIT_MEMLOCK: l->rlim_cur = l->rlim_max = 65536; break;
-	case RLIMIT_MSGQUEUE: l->rlim_cur = l->rlim_max = 819200; break;
-	case RLIMIT_SIGPENDING: l->rlim_cur = l->rlim_max = 1024; break;
-	case RLIMIT_NICE: case RLIMIT_RTPRIO: l->rlim_cur = l->rlim_max = 0; break;
-	}
-}
-
-static void limit_of(struct process *p, unsigned r, struct rlimit *l)
-{
-	default_limit(r, l);
-	/* A child has its parent's unless it set its own. */
-	for (; p; p = p->parent)
-		for (int i = 0; i < LIMITED; i++)
-			if (limited[i].vpid == p->vpid && limited[i].set >> r & 1) {
-				*l = limited[i].l[r];
-				return;
-			}
-}
-
-static int change_limit(struct thread *t, unsigned r, uint64_t from)
-{
-	struct rlimit now, want;
-	struct limits *slot = NULL;
-	if (!peek(t, from, &want, sizeof want))
-		return -EFAULT;
-	limit_of(t->p, r, &now);
-	if (want.rlim_cur > want.rlim_max)
-		return -EINVAL;
-	if (want.rlim_max > now.rlim_max)
-		return -EPERM;
-	for (int i = 0; i < LIMITED; i++)
-		if (limited[i].vpid == t->p->vpid)
-			slot = &limited[i];
-	for (int i = 0; i < LIMITED && !slot; i++) {
-		bool alive = false;
-		for (struct process *p = processes; p; p = p->next)
-			alive |= p->vpid == limited[i].vpid;
-		if (!alive) {
-			memset(&limited[i], 0, sizeof limited[i]);
-			limited[i].vpid = t->p->vpid;
-			slot = &limited[i];
-		}
-	}
-	if (!slot)
-		return -EPERM;
-	slot->l[r] = want;
-	slot->set |= 1ull << r;
-	return 0;
-}
-
-static int limits_call(struct thread *t, uint64_t resource, uint64_t new, uint64_t old)
-{
-	struct rlimit l;
-	long r;
-	if (resource > 15)
-		return give(t, -EINVAL);
-	limit_of(t->p, (unsigned)resource, &l);
-	if (new && (r = change_limit(t, (unsigned)resource, new)) < 0)
-		return give(t, r);
-	if (old && !poke(t, old, &l, sizeof l))
-		return give(t, -EFAULT);
-	/* The kernel's own soft limits must follow for what it enforces: descriptors, file size, address space. */
-	if (new)
-		inject(t, SYS_prlimit64, 0, resource, new, 0, 0, 0);
-	return give(t, 0);
-}
-
-static int do_prlimit(struct thread *t)
-{
-	if (!known(t, t->a[0]))
-		return give(t, -ESRCH);
-	if (t->a[0] && (uint32_t)t->a[0] != t->p->vpid)
-		return give(t, -EPERM);
-	return limits_call(t, t->a[1], t->a[2], t->a[3]);
-}
-static int do_getrlimit(struct thread *t) { return limits_call(t, t->a[0], 0, t->a[1]); }
-static int do_setrlimit(struct thread *t) { return limits_call(t, t->a[0], t->a[1], 0); }
 
 /* --- users: there is one, 0 */
 static int do_setid(struct thread *t)
@@ -290,11 +197,8 @@ static int do_prctl(struct thread *t)
 		return give(t, t->a[1] <= 1 ? 0 : -EINVAL);
 	case PR_GET_DUMPABLE:
 		return give(t, 1);
-	case PR_SET_SECCOMP:
 	case PR_SET_PTRACER:
 		return give(t, -EPERM);
-	case PR_GET_SECCOMP:
-		return give(t, 0);
 	case PR_CAPBSET_READ:
 		return give(t, t->a[1] <= 40 ? 0 : -EINVAL);
 	case PR_CAPBSET_DROP:
@@ -333,15 +237,16 @@ static int do_membarrier(struct thread *t)
 	return give(t, t->a[0] == 0 ? 0x1f : t->a[0] <= 16 ? 0 : -EINVAL);
 }
 
-/* Answered here and not by the filter, which the tracer's own calls in the program's name must pass. */
-static int do_refuse(struct thread *t) { return give(t, -EPERM); }
+/* As a kernel that has no filters says, which programs that would have their own put up with. Answered here and not by
+ * the filter, which the tracer's own calls in the program's name must pass. */
+static int do_seccomp(struct thread *t) { return give(t, -ENOSYS); }
 
 /* Priorities are taken and without effect: all have nice 0, which the raw call says as 20. */
 static int do_priority(struct thread *t)
 {
 	if (t->a[0] > PRIO_USER)
 		return give(t, -EINVAL);
-	if (t->a[0] == PRIO_PROCESS && !known(t, t->a[1]))
+	if (t->a[0] == PRIO_PROCESS && !in_cage(t, t->a[1]))
 		return give(t, -ESRCH);
 	return give(t, t->nr == SYS_getpriority ? 20 : 0);
 }
@@ -357,7 +262,6 @@ const struct call info_calls[] = {
 	TRACE(sched_setscheduler, do_sched), TRACE(sched_getattr, do_sched), TRACE(sched_setattr, do_sched),
 	TRACE(sched_rr_get_interval, do_sched), TRACE(sched_get_priority_max, do_sched), TRACE(sched_get_priority_min, do_sched),
 	TRACE(getpriority, do_priority), TRACE(setpriority, do_priority), ERRNO(ioprio_set, 0), ERRNO(ioprio_get, 0),
-	TRACE(prlimit64, do_prlimit), TRACE(getrlimit, do_getrlimit), TRACE(setrlimit, do_setrlimit),
 	PASS(getuid), PASS(geteuid), PASS(getgid), PASS(getegid), PASS(getresuid), PASS(getresgid),
 	TRACE(setuid, do_setid), TRACE(setgid, do_setid), TRACE(setreuid, do_setid), TRACE(setregid, do_setid),
 	TRACE(setresuid, do_setid), TRACE(setresgid, do_setid), ERRNO(setfsuid, 0), ERRNO(setfsgid, 0),
@@ -373,7 +277,7 @@ const struct call info_calls[] = {
 	ERRNO(process_vm_writev, EPERM), ERRNO(kcmp, EPERM), ERRNO(init_module, EPERM), ERRNO(finit_module, EPERM), ERRNO(delete_module, EPERM),
 	ERRNO(reboot, EPERM), ERRNO(swapon, EPERM), ERRNO(swapoff, EPERM), ERRNO(sethostname, EPERM), ERRNO(setdomainname, EPERM),
 	ERRNO(iopl, EPERM), ERRNO(ioperm, EPERM), ERRNO(syslog, EPERM), ERRNO(acct, EPERM), ERRNO(vhangup, EPERM), ERRNO(modify_ldt, ENOSYS),
-	TRACE(seccomp, do_refuse), ERRNO(landlock_create_ruleset, ENOSYS), ERRNO(landlock_add_rule, ENOSYS), ERRNO(landlock_restrict_self, ENOSYS),
+	TRACE(seccomp, do_seccomp), ERRNO(landlock_create_ruleset, ENOSYS), ERRNO(landlock_add_rule, ENOSYS), ERRNO(landlock_restrict_self, ENOSYS),
 	ERRNO(process_madvise, ENOSYS), ERRNO(process_mrelease, ENOSYS), ERRNO(_sysctl, ENOSYS), ERRNO(uselib, ENOSYS), ERRNO(ustat, ENOSYS), ERRNO(sysfs, ENOSYS),
 	{-1, C_PASS, NULL, 0},
 };

@@ -1,6 +1,6 @@
 /* memory.c: calls on memory. Where mappings come to lie is the kernel's doing and the same everywhere (no randomness,
  * one thread at a time, an address space of the job's size); what is answered here is what would tell of the machine,
- * and what makes code executable, which is looked through by patch.c before it runs.
+ * and what makes code executable, which is looked through by patch.c before it runs, or by written.c when it does.
  *
  * Executable mappings that are shared cannot be: to replace an instruction in one would write to its file, or is not
  * possible at all. They are refused as on a file system mounted noexec, and programs then use private ones. */
@@ -23,6 +23,9 @@ static int mapped(struct thread *t, long result)
 	if (result < 0 && result >= -4095)
 		return V_DONE;
 	uint64_t from = (uint64_t)result, len = PAGES(t->a[1]);
+	if (t->a[2] & PROT_WRITE && written_new(t, from, len, t->a[2]))
+		return V_DONE;
+	written_gone(t->p, from, len);
 	if (t->a[3] & MAP_ANONYMOUS) {
 		patch_none(t, from, len);
 		return V_DONE;
@@ -46,8 +49,10 @@ static int do_mmap(struct thread *t)
 
 static int protected(struct thread *t, long result)
 {
-	if (result == 0)
-		patch_mapping(t, t->a[0], PAGES(t->a[1]));
+	if (result != 0 || (t->a[2] & PROT_WRITE && written_new(t, t->a[0], PAGES(t->a[1]), t->a[2])))
+		return V_DONE;
+	written_gone(t->p, t->a[0], PAGES(t->a[1]));
+	patch_mapping(t, t->a[0], PAGES(t->a[1]));
 	return V_DONE;
 }
 

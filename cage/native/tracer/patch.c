@@ -5,9 +5,9 @@
  * traps. A ud2 of the program's own is in no list of ours and stays what it is, and so does a fault at an instruction
  * that merely looks like one of these.
  *
- * Out of reach: code written after its mapping became executable (mappings both writable and executable are looked
- * through when they are made), instructions inside others that only a jump into the middle meets, and instructions that
- * nothing stops, such as xgetbv and lsl, in code that uses them without asking cpuid. */
+ * Out of reach: code written where it runs, after it first ran (see written.c), instructions inside others that only a
+ * jump into the middle meets, and instructions that nothing stops, such as xgetbv and lsl, in code that uses them
+ * without asking cpuid. */
 #include "code.h"
 #include "core.h"
 
@@ -46,6 +46,7 @@ static struct patches *patches_of(struct process *p)
 void patch_fork(struct process *child, struct process *parent)
 {
 	struct patches *from = patches_of(parent);
+	written_fork(child, parent);
 	if (child->mm == parent->mm) {
 		from->users++;
 		child->patches = from;
@@ -58,6 +59,7 @@ void patch_fork(struct process *child, struct process *parent)
 
 void patch_free(struct process *p)
 {
+	written_free(p);
 	if (p->patches && --p->patches->users == 0) {
 		free(p->patches->at.p);
 		free(p->patches);
@@ -160,6 +162,16 @@ void patch_mapping(struct thread *t, uint64_t from, uint64_t len)
 	int mem = memory_of(t, O_RDWR);
 	forget(t->p, from, len, mem);
 	from_memory(t, mem, from, len);
+	close(mem);
+}
+
+void patch_page(struct thread *t, uint64_t page, uint64_t from)
+{
+	int mem = memory_of(t, O_RDWR);
+	forget(t->p, page, 4096, mem);
+	from_memory(t, mem, from, page + 4096 - from); /* in step with what runs */
+	if (from > page)
+		from_memory(t, mem, page, from - page);
 	close(mem);
 }
 
@@ -286,8 +298,14 @@ int emulate_instruction(struct thread *t, int sig)
 	struct insn in;
 	uint8_t code[INSN_MAX];
 	int verdict = V_DONE;
+	if (ptrace(PTRACE_GETSIGINFO, t->tid, 0, &info) < 0 || !fetch(t))
+		return -1;
+	if (sig == SIGSEGV && info.si_code == SEGV_ACCERR && written_runs(t, (uint64_t)info.si_addr)) {
+		put_back(t, sig);
+		return V_DONE;
+	}
 	/* A fault and not somebody's kill: an invalid opcode has an address, a refused instruction comes from the kernel. */
-	if (ptrace(PTRACE_GETSIGINFO, t->tid, 0, &info) < 0 || (sig == SIGILL ? info.si_code != ILL_ILLOPN : info.si_code != SI_KERNEL) || !fetch(t))
+	if (sig == SIGILL ? info.si_code != ILL_ILLOPN : info.si_code != SI_KERNEL)
 		return -1;
 	size_t n = code_at(t, t->r.rip, code);
 	if (!decode(code, n, &in) || in.map != 1)

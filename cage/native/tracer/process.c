@@ -101,6 +101,9 @@ static struct process *new_process(struct process *parent, pid_t pid, uint32_t v
 	p->clock_reads = parent->clock_reads;
 	p->tight = parent->tight;
 	p->reads_traced = parent->reads_traced;
+	p->entry = parent->entry;
+	p->limited = parent->limited;
+	memcpy(p->limits, parent->limits, sizeof p->limits);
 	/* In the order of birth, as the kernel's list of children is. */
 	struct process **at = &processes;
 	while (*at)
@@ -288,7 +291,7 @@ static int do_clone(struct thread *t)
 		return give(t, -EINVAL);
 	if (job->flags & TJ_NO_PROCESSES)
 		return give(t, -EPERM);
-	if (alive >= job->processes)
+	if (!may_begin(t->p, alive))
 		return give(t, -EAGAIN);
 	if (spawned >= job->spawned)
 		finish_killed(TJ_KILLED_PROCESSES);

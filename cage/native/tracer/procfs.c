@@ -87,7 +87,7 @@ static void fixed(const char *name, const char *content)
 static const struct { const char *name, *content; } fixed_files[] = {
 	{"cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 26\nmodel name\t: DockLock x86-64-v2\nstepping\t: 0\n"
 		    "cpu MHz\t\t: 1000.000\ncache size\t: 1024 KB\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\n"
-		    "flags\t\t: fpu tsc msr cx8 cmov mmx fxsr sse sse2 syscall nx lm rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm\n"
+		    "flags\t\t: fpu tsc msr cx8 cmov clflush mmx fxsr sse sse2 syscall nx lm rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm\n"
 		    "bogomips\t: 2000.00\nclflush size\t: 64\ncache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\n\n"},
 	{"loadavg", "0.00 0.00 0.00 1/1 2\n"},
 	{"version", "Linux version 6.1.0 (cage@cage) (gcc) #1 SMP\n"},

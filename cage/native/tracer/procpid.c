@@ -80,7 +80,7 @@ static void status(struct process *p)
 	add("Name:\t%s\nUmask:\t0022\nState:\t%s\nTgid:\t%u\nNgid:\t0\nPid:\t%u\nPPid:\t%u\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t64\nGroups:\t \n",
 	    p->comm, state_of(p), p->vpid, p->vpid, p->parent ? p->parent->vpid : 1);
 	add("VmPeak:\t%8llu kB\nVmSize:\t%8llu kB\nVmHWM:\t%8llu kB\nVmRSS:\t%8llu kB\nVmSwap:\t       0 kB\nThreads:\t%d\n", kb, kb, kb, kb, p->zombie ? 1 : p->threads);
-	add("CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+	add("CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t0\n");
 	add("Cpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
 }
 
@@ -112,17 +112,26 @@ static void mounts(bool info)
 		add("proc /proc proc ro,nosuid,nodev,noexec 0 0\n");
 }
 
-static void limits(void)
+static void limits(struct process *p)
 {
-	static const struct { const char *name; const char *unit; } rows[] = {{"Max cpu time", "seconds"}, {"Max core file size", "bytes"}, {"Max resident set", "bytes"}};
+	static const struct { const char *name, *unit; } rows[LIMITS] = {
+		{"Max cpu time", "seconds"}, {"Max file size", "bytes"}, {"Max data size", "bytes"}, {"Max stack size", "bytes"}, {"Max core file size", "bytes"},
+		{"Max resident set", "bytes"}, {"Max processes", "processes"}, {"Max open files", "files"}, {"Max locked memory", "bytes"}, {"Max address space", "bytes"},
+		{"Max file locks", "locks"}, {"Max pending signals", "signals"}, {"Max msgqueue size", "bytes"}, {"Max nice priority", ""}, {"Max realtime priority", ""}, {"Max realtime timeout", "us"},
+	};
 	add("%-26s%-21s%-21s%-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
-	add("%-26s%-21s%-21s%-10s\n", rows[0].name, "unlimited", "unlimited", rows[0].unit);
-	add("%-26s%-21llu%-21llu%-10s\n", "Max file size", (unsigned long long)job->file_bytes, (unsigned long long)job->file_bytes, "bytes");
-	add("%-26s%-21u%-21u%-10s\n", "Max stack size", 8u << 20, 8u << 20, "bytes");
-	add("%-26s%-21u%-21u%-10s\n", rows[1].name, 0u, 0u, rows[1].unit);
-	add("%-26s%-21u%-21u%-10s\n", "Max processes", job->processes, job->processes, "processes");
-	add("%-26s%-21u%-21u%-10s\n", "Max open files", job->files, job->files, "files");
-	add("%-26s%-21llu%-21llu%-10s\n", "Max address space", (unsigned long long)job->memory_bytes, (unsigned long long)job->memory_bytes, "bytes");
+	for (unsigned i = 0; i < LIMITS; i++) {
+		const struct rlimit l = limit_of(p, i);
+		add("%-26s", rows[i].name);
+		for (int hard = 0; hard < 2; hard++) {
+			rlim_t most = hard ? l.rlim_max : l.rlim_cur;
+			if (most == RLIM_INFINITY)
+				add("%-21s", "unlimited");
+			else
+				add("%-21llu", (unsigned long long)most);
+		}
+		add("%-10s\n", rows[i].unit);
+	}
 }
 
 /* descriptors makes fd/ anew: a link each, with virtual numbers for what has no path. */
@@ -229,7 +238,7 @@ void refresh_process(struct process *p, const char *file)
 	else if (!strcmp(file, "mounts") || !strcmp(file, "mountinfo"))
 		mounts(file[5] == 'i');
 	else if (!strcmp(file, "limits"))
-		limits();
+		limits(p);
 	else if (!strcmp(file, "cgroup"))
 		add("0::/\n");
 	else if (!strcmp(file, "oom_score_adj"))

@@ -183,8 +183,15 @@ void stand_at_entry(struct thread *t)
 	ptrace(PTRACE_SETREGS, t->tid, 0, &t->r);
 }
 
-/* After an exec no call instruction stands before the program counter: one is written there for the moment. */
+/* After an exec no call instruction stands before the program counter: one is written where it is for the moment, or
+ * somewhere else. */
 long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	struct user_regs_struct now;
+	return ptrace(PTRACE_GETREGS, t->tid, 0, &now) < 0 ? -EFAULT : inject_at(t, now.rip, nr, a, b, c, d, e, f);
+}
+
+long inject_at(struct thread *t, uint64_t where, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
 	const uint64_t args[6] = {a, b, c, d, e, f};
 	const unsigned char call[2] = {0x0f, 0x05};
@@ -193,19 +200,20 @@ long inject_fresh(struct thread *t, long nr, uint64_t a, uint64_t b, uint64_t c,
 	char name[32];
 	snprintf(name, sizeof name, "%d/mem", t->tid);
 	int mem = openat(host_proc, name, O_RDWR | O_CLOEXEC);
-	if (mem < 0 || ptrace(PTRACE_GETREGS, t->tid, 0, &now) < 0 || pread(mem, kept, 2, (off_t)now.rip) != 2 || pwrite(mem, call, 2, (off_t)now.rip) != 2) {
+	if (mem < 0 || ptrace(PTRACE_GETREGS, t->tid, 0, &now) < 0 || pread(mem, kept, 2, (off_t)where) != 2 || pwrite(mem, call, 2, (off_t)where) != 2) {
 		if (mem >= 0)
 			close(mem);
 		return -EFAULT;
 	}
 	r = now;
+	r.rip = where;
 	set_call(&r, nr, args);
 	r.orig_rax = ~0ull;
 	uint64_t mask = signal_mask(t);
 	set_signal_mask(t, ~0ull);
 	long result = call_with(t, r);
 	set_signal_mask(t, mask);
-	if (pwrite(mem, kept, 2, (off_t)now.rip) != 2)
+	if (pwrite(mem, kept, 2, (off_t)where) != 2)
 		result = -EFAULT;
 	close(mem);
 	now.orig_rax = ~0ull;

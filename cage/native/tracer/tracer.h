@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <sys/user.h>
 
@@ -63,6 +64,11 @@ struct process {
 	bool reads_traced;  /* owned by filter.c, inherited */
 	struct process *next;
 	struct patches *patches; /* owned by patch.c */
+	uint64_t entry;     /* where its program began to run: code that is executable */
+	struct written *written; /* owned by written.c */
+	bool limited;       /* owned by limits.c, inherited: limits are set */
+#define LIMITS 16
+	struct rlimit limits[LIMITS];
 };
 
 struct thread {
@@ -152,6 +158,11 @@ enum purpose { R_GETRANDOM = 1, R_URANDOM, R_AUXV, R_RDRAND, R_UUID, R_TMPNAME }
 void random_fill(enum purpose p, void *to, size_t n);
 int do_getrandom(struct thread *t);                    /* in the table of time.c */
 
+/* --- info.c and limits.c */
+bool in_cage(struct thread *t, uint64_t pid);          /* a pid names a thread or process of the cage; 0 is the caller */
+struct rlimit limit_of(struct process *p, unsigned resource);
+bool may_begin(struct process *p, uint32_t alive);     /* where alive are, it may have one more */
+
 /* --- files.c */
 int dir_of(struct thread *t, int dirfd);               /* an O_PATH descriptor of the caller's dirfd or AT_FDCWD; the file's owner closes it */
 int file_of(struct thread *t, int fd);                 /* a duplicate of the caller's descriptor, sharing its position; -errno */
@@ -191,7 +202,7 @@ struct call {
 	handler entry;
 	int err;            /* C_ERRNO */
 };
-extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], memory_calls[];
+extern const struct call time_calls[], futex_calls[], file_calls[], fd_calls[], process_calls[], signal_calls[], info_calls[], limit_calls[], memory_calls[];
 void trace_reads(struct thread *t);                    /* filter.c: before the first random device is open in a process */
 void tighten(struct thread *t);                        /* filter.c: from now on reads, writes and waits on descriptors are traced in this process and what it
                                                           forks; must be called at a call's entry, before it makes a pipe, socket or anything else that blocks */

@@ -7,6 +7,55 @@ static void cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
 }
 
+/* push rbx; mov eax,edi; xor ecx,ecx; cpuid; mov eax,ecx; pop rbx; ret */
+static const unsigned char code[] = {0x53, 0x89, 0xf8, 0x31, 0xc9, 0x0f, 0xa2, 0x89, 0xc8, 0x5b, 0xc3};
+static uint32_t call(unsigned char *p) { return ((uint32_t (*)(uint32_t))(uintptr_t)p)(1); }
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)info, (void)context;
+	_exit(40);
+}
+
+/* Memory in which code is written where it runs, as compilers at run time have it. */
+static void written(uint32_t want)
+{
+	unsigned char *p = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	MUST(p != MAP_FAILED, "mmap of writable code");
+	memcpy(p, code, sizeof code);
+	WANT(call(p) == want, "code where it was written sees another processor: %08x", call(p));
+	/* Once more beside it, across two pages, and in a page behind data that is no code. */
+	memcpy(p + 4096 - 3, code, sizeof code);
+	memset(p + 2 * 4096, 0x0f, 256);
+	memcpy(p + 2 * 4096 + 256, code, sizeof code);
+	WANT(call(p + 4096 - 3) == want && call(p + 2 * 4096 + 256) == want && call(p) == want, "not everywhere");
+	p[2 * 4096] = 1; /* still writable */
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	memcpy(p + 3 * 4096, code, sizeof code);
+	int status;
+	pid_t child = fork();
+	if (child == 0)
+		_exit(call(p + 3 * 4096) == want ? 7 : 8);
+	MUST(waitpid(child, &status, 0) == child, "waitpid");
+	WANT(WIFEXITED(status) && WEXITSTATUS(status) == 7, "in a child: status %x", status);
+	WANT(call(p + 3 * 4096) == want, "with signals blocked");
+	sigprocmask(SIG_UNBLOCK, &all, NULL);
+	/* What may not run still does not. */
+	if ((child = fork()) == 0) {
+		struct sigaction a = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+		sigaction(SIGSEGV, &a, NULL);
+		unsigned char *data = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		memcpy(data, code, sizeof code);
+		call(data);
+		_exit(42);
+	}
+	MUST(waitpid(child, &status, 0) == child, "waitpid");
+	WANT(WIFEXITED(status) && WEXITSTATUS(status) == 40, "data was executed: status %x", status);
+	munmap(p, 4 * 4096);
+}
+
 static const unsigned char looks_like[] = {0x0f, 0xa2, 0x0f, 0xc7, 0xf0, 0x0f, 0x31};
 
 int main(void)
@@ -35,15 +84,15 @@ int main(void)
 	printf("caches: %ld %ld %ld line %ld\n", sysconf(_SC_LEVEL1_DCACHE_SIZE), sysconf(_SC_LEVEL2_CACHE_SIZE), sysconf(_SC_LEVEL3_CACHE_SIZE),
 	       sysconf(_SC_LEVEL1_DCACHE_LINESIZE));
 
-	/* push rbx; mov eax,edi; xor ecx,ecx; cpuid; mov eax,ecx; pop rbx; ret */
-	static const unsigned char code[] = {0x53, 0x89, 0xf8, 0x31, 0xc9, 0x0f, 0xa2, 0x89, 0xc8, 0x5b, 0xc3};
 	unsigned char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	MUST(p != MAP_FAILED, "mmap");
 	memcpy(p, code, sizeof code);
 	MUST(mprotect(p, 4096, PROT_READ | PROT_EXEC) == 0, "mprotect");
-	uint32_t made = ((uint32_t (*)(uint32_t))(uintptr_t)p)(1);
+	uint32_t made = call(p);
 	printf("made code: %08x\n", made);
 	WANT(made == one[2], "code made at run time sees another processor: %08x, %08x", made, one[2]);
+
+	written(one[2]);
 
 	uint64_t h = MIX0;
 	h = mix(h, looks_like, sizeof looks_like);
