@@ -65,8 +65,14 @@ func TestClientReachesEveryQuestion(t *testing.T) {
 	check("executors", x, []api.Executor{{Peer: "12D3", Registered: true, Slots: 4, Engines: []digest.Digest{}, Policies: []digest.Digest{}, Labels: []string{}}}, err)
 	g, err := c.Genesis(ctx)
 	check("genesis", string(g), "genesis", err)
-	tr, err := c.Trust(ctx)
-	check("trust", tr, testTrust(), err)
+	for _, epoch := range []uint64{0, 7, api.LatestEpoch} {
+		tr, err := c.Trust(ctx, epoch)
+		want := testTrust()
+		want.Checkpoint.Height = epoch
+		check("trust", tr, want, err)
+	}
+	ev, err := c.Evidence(ctx)
+	check("evidence", len(ev), 1, err)
 	l, err := c.Jobs(ctx, api.JobQuery{Limit: 3, Cursor: "x&y", State: api.JobSealed, Kind: api.KindNative})
 	check("jobs", l.Next, fmt.Sprint(3, "x&y", api.JobSealed, api.KindNative), err)
 	j, err := c.Job(ctx, testID.Short())

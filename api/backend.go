@@ -42,7 +42,10 @@ type ChainReader interface {
 	Executors(ctx context.Context) ([]Executor, error)
 	// Genesis is the canonical genesis document.
 	Genesis(ctx context.Context) ([]byte, error)
-	Trust(ctx context.Context) (*TrustFile, error)
+	// Trust is the trust file of the validators of an epoch, LatestEpoch for those in force; NotFound for one to come.
+	Trust(ctx context.Context, epoch uint64) (*TrustFile, error)
+	// Evidence lists what was proved against validators, by key.
+	Evidence(ctx context.Context) ([]Evidence, error)
 	// Events calls emit for each event of q in order, and returns the first error of emit. It returns nil at the end of
 	// the range; with q.Follow only when ctx ends.
 	Events(ctx context.Context, q EventQuery, emit func(Event) error) error
@@ -61,8 +64,8 @@ type Jobs interface {
 	JobEvents(ctx context.Context, ref string, emit func(JobEvent) error) error
 	// JobOutput opens an output of a sealed job; NotSealed before the seal, Gone when no holder keeps it any more.
 	JobOutput(ctx context.Context, ref, name string) (Output, io.ReadCloser, error)
-	// Receipt assembles a sealed job's receipt; NotSealed before.
-	Receipt(ctx context.Context, ref string) (*Receipt, error)
+	// Receipt assembles a sealed job's receipt, with the handovers from epoch since on; NotSealed before.
+	Receipt(ctx context.Context, ref string, since uint64) (*Receipt, error)
 	// PlanSQL resolves, checks and prepares; the engine's refusals are BadSQL errors.
 	PlanSQL(ctx context.Context, req PlanRequest) (Plan, error)
 	// PlanNative resolves and prepares a program's job.

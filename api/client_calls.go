@@ -97,17 +97,32 @@ func (c *Client) Genesis(ctx context.Context) ([]byte, error) {
 	return b, nil
 }
 
-// Trust asks for the chain's trust file. It is worth as much as the node that it comes from.
-func (c *Client) Trust(ctx context.Context) (*TrustFile, error) {
-	raw, err := c.document(ctx, "/v1/chain/trust", receipt.MaxTrustBytes)
+// Evidence asks what was proved against validators.
+func (c *Client) Evidence(ctx context.Context) ([]Evidence, error) {
+	var l []Evidence
+	return l, c.getJSON(ctx, "/v1/chain/evidence", nil, &l)
+}
+
+// Trust asks for the trust file of an epoch's validators, LatestEpoch for those in force. It is worth as much as the node
+// that it comes from.
+func (c *Client) Trust(ctx context.Context, epoch uint64) (*TrustFile, error) {
+	v := url.Values{}
+	switch epoch {
+	case 0:
+	case LatestEpoch:
+		v.Set("epoch", "latest")
+	default:
+		v.Set("epoch", strconv.FormatUint(epoch, 10))
+	}
+	raw, err := c.document(ctx, "/v1/chain/trust", v, receipt.MaxTrustBytes)
 	if err != nil {
 		return nil, err
 	}
 	return receipt.ParseTrust(raw)
 }
 
-func (c *Client) document(ctx context.Context, path string, limit int) ([]byte, error) {
-	r, _, err := c.stream(ctx, path, nil)
+func (c *Client) document(ctx context.Context, path string, v url.Values, limit int) ([]byte, error) {
+	r, _, err := c.stream(ctx, path, v)
 	if err != nil {
 		return nil, err
 	}
@@ -208,9 +223,18 @@ func escapeName(name string) string {
 	return strings.Join(s, "/")
 }
 
-// Receipt asks for a sealed job's receipt. It is parsed, not verified: receipt.Verify does that.
+// Receipt asks for a sealed job's receipt with all handovers. It is parsed, not verified: receipt.Verify does that.
 func (c *Client) Receipt(ctx context.Context, ref string) (*Receipt, error) {
-	raw, err := c.document(ctx, "/v1/receipts/"+url.PathEscape(ref), receipt.MaxReceiptBytes)
+	return c.ReceiptSince(ctx, ref, 0)
+}
+
+// ReceiptSince is Receipt with the handovers from an epoch on: what a trust file of that epoch needs, and less to carry.
+func (c *Client) ReceiptSince(ctx context.Context, ref string, epoch uint64) (*Receipt, error) {
+	v := url.Values{}
+	if epoch > 0 {
+		v.Set("since", strconv.FormatUint(epoch, 10))
+	}
+	raw, err := c.document(ctx, "/v1/receipts/"+url.PathEscape(ref), v, receipt.MaxReceiptBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -82,11 +82,17 @@ func (f *fakeNode) Executors(context.Context) ([]api.Executor, error) {
 
 func (f *fakeNode) Genesis(context.Context) ([]byte, error) { return []byte("genesis"), f.err }
 
-func (f *fakeNode) Trust(context.Context) (*api.TrustFile, error) {
+func (f *fakeNode) Trust(_ context.Context, epoch uint64) (*api.TrustFile, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
-	return testTrust(), nil
+	t := testTrust()
+	t.Checkpoint.Height = epoch // shows what was asked for
+	return t, nil
+}
+
+func (f *fakeNode) Evidence(context.Context) ([]api.Evidence, error) {
+	return []api.Evidence{{ID: testID, Kind: "two votes in one view", Removed: true}}, f.err
 }
 
 func testTrust() *api.TrustFile {
@@ -150,7 +156,7 @@ func (f *fakeNode) JobOutput(_ context.Context, ref, name string) (api.Output, i
 	return api.Output{Name: name, Digest: digest.Of(b), Bytes: uint64(len(b))}, io.NopCloser(bytes.NewReader(b)), f.err
 }
 
-func (f *fakeNode) Receipt(context.Context, string) (*api.Receipt, error) {
+func (f *fakeNode) Receipt(context.Context, string, uint64) (*api.Receipt, error) {
 	return &api.Receipt{}, f.err
 }
 

@@ -79,7 +79,21 @@ func (h *handler) document(w http.ResponseWriter, r *http.Request, d encoder, er
 }
 
 func (h *handler) getTrust(w http.ResponseWriter, r *http.Request) {
-	t, err := h.b.Trust(r.Context())
+	q, err := query(r, "epoch")
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	epoch := uint64(0)
+	if s, ok := q["epoch"]; ok && s == "latest" {
+		epoch = LatestEpoch
+	} else if ok {
+		if epoch, err = number(s, "epoch"); err != nil {
+			h.fail(w, r, err)
+			return
+		}
+	}
+	t, err := h.b.Trust(r.Context(), epoch)
 	h.document(w, r, t, err)
 }
 
@@ -179,7 +193,19 @@ func (h *handler) getReceipt(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	d, err := h.b.Receipt(r.Context(), id)
+	q, err := query(r, "since")
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	since := uint64(0)
+	if s, ok := q["since"]; ok {
+		if since, err = number(s, "since"); err != nil {
+			h.fail(w, r, err)
+			return
+		}
+	}
+	d, err := h.b.Receipt(r.Context(), id, since)
 	h.document(w, r, d, err)
 }
 

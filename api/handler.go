@@ -45,6 +45,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/chain/blocks/{height}", h.getBlock},
 		{"GET /v1/chain/validators", answer(h, h.b.Validators)},
 		{"GET /v1/chain/executors", answer(h, h.b.Executors)},
+		{"GET /v1/chain/evidence", answer(h, h.b.Evidence)},
 		{"GET /v1/chain/genesis", h.getGenesis},
 		{"GET /v1/chain/trust", h.getTrust},
 		{"GET /v1/chain/events", h.getEvents},

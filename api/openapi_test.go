@@ -51,6 +51,7 @@ func (stub) Status(context.Context) (s Status, err error)                       
 func (stub) Peers(context.Context) (s []Peer, err error)                           { return }
 func (stub) ChainStatus(context.Context) (s ChainStatus, err error)                { return }
 func (stub) Validators(context.Context) (s Validators, err error)                  { return }
+func (stub) Evidence(context.Context) (s []Evidence, err error)                    { return }
 func (stub) Executors(context.Context) (s []Executor, err error)                   { return }
 func (stub) Datasets(context.Context) (s []Dataset, err error)                     { return }
 func (stub) Images(context.Context) (s []Image, err error)                         { return }
@@ -65,7 +66,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		t.Fatal("openapi.yaml has no schemas")
 	}
 	want := string(openAPI[:i]) + marker + schemas(
-		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Executor{}, Event{}, Problem{},
+		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Evidence{}, Executor{}, Event{}, Problem{},
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
 		BlobStored{}, Drain{}, DrainStatus{},

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"math"
+
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -161,8 +163,9 @@ type Block struct {
 	Transactions int            `json:"transactions"`
 	Bytes        int            `json:"bytes"`
 	StateRoot    digest.Digest  `json:"state_root"`
-	Header       []byte         `json:"header"`   // canonical CBOR of consensus.Header
-	Finality     []byte         `json:"finality"` // canonical CBOR of consensus.Finality
+	Header       []byte         `json:"header"`                    // canonical CBOR of consensus.Header
+	Finality     []byte         `json:"finality"`                  // canonical CBOR of consensus.Finality
+	Next         []Validator    `json:"next_validators,omitempty"` // of a block that closes its epoch: who follows
 	Events       []Event        `json:"events"`
 }
 
@@ -171,8 +174,35 @@ type Validators struct {
 	Epoch      uint64        `json:"epoch"`
 	Digest     digest.Digest `json:"digest"`
 	Total      uint64        `json:"total_weight"`
-	Validators []Validator   `json:"validators"` // in set order
+	Quorum     uint64        `json:"quorum_weight"` // the least weight that decides: more than two thirds
+	Validators []Validator   `json:"validators"`    // in set order
+	Proposals  []Proposal    `json:"proposals"`     // for another set, by id
 }
+
+// Proposal is an open proposal for another validator set. When the weight behind it is a quorum it takes effect.
+type Proposal struct {
+	ID        digest.Digest    `json:"id"`
+	Next      []Validator      `json:"next"`      // in set order
+	Approvals []sign.PublicKey `json:"approvals"` // validators behind it
+	Weight    uint64           `json:"weight"`    // theirs
+}
+
+// Evidence is the public proof that a validator broke the protocol.
+type Evidence struct {
+	ID       digest.Digest  `json:"id"`
+	Key      sign.PublicKey `json:"key"`  // the validator's
+	Kind     string         `json:"kind"` // "two votes in one view", ...
+	Epoch    uint64         `json:"epoch"`
+	View     uint64         `json:"view"`
+	Height   uint64         `json:"height"` // of the block that took it
+	TimeMs   uint64         `json:"time_ms"`
+	Reporter sign.PublicKey `json:"reporter"`
+	Removed  bool           `json:"removed"` // false: it was the only validator
+	Proof    []byte         `json:"proof"`   // canonical CBOR of consensus.Evidence
+}
+
+// LatestEpoch asks for the trust file of the present epoch.
+const LatestEpoch = math.MaxUint64
 
 // Validator is one member of the set.
 type Validator struct {

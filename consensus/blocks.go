@@ -25,6 +25,9 @@ func (r *Replica) Check(in Input) error {
 func (r *Replica) check(b *Block, id BlockID, proposal bool) error {
 	h := &b.Header
 	root := r.tree.root
+	if h.Epoch != r.v.epoch || r.closed {
+		return wrap(ErrStale, "block of view %d in epoch %d: not of this epoch, or after its end", h.View, h.Epoch)
+	}
 	if h.Height <= root.height() || h.View <= root.view() {
 		return wrap(ErrStale, "block of view %d at height %d: height %d is committed", h.View, h.Height, root.height())
 	}
@@ -47,6 +50,9 @@ func (r *Replica) check(b *Block, id BlockID, proposal bool) error {
 	leader := r.leaders.key(r.leaders.at(h.View, parent))
 	if proposal && h.Proposer != leader { // a fetched block was certified by validators who checked this
 		return refuse("block of view %d by %s: %s leads it", h.View, h.Proposer.Short(), leader.Short())
+	}
+	if err := r.v.succession(p, b); err != nil {
+		return err
 	}
 	if r.tree.get(id) != nil {
 		return nil
@@ -84,7 +90,6 @@ func (r *Replica) onProposal(p VerifiedProposal) error {
 	if p.p == nil {
 		return refuse("empty proposal")
 	}
-	r.noteProposal(p.p, p.id)
 	for _, c := range p.Certificates() {
 		var err error
 		switch c := c.(type) {
@@ -101,26 +106,6 @@ func (r *Replica) onProposal(p VerifiedProposal) error {
 		return dropStale(err)
 	}
 	return r.vote(p)
-}
-
-// noteProposal finds a leader that signed two blocks in one view.
-func (r *Replica) noteProposal(p *Proposal, id BlockID) {
-	h := &p.Block.Header
-	if h.View < r.view || h.View > r.view+voteWindowAhead {
-		return
-	}
-	for _, q := range r.seen[h.View] {
-		if q.Block.Header.Proposer != h.Proposer {
-			continue
-		}
-		if q.Block.ID() != id {
-			r.out.Evidence = append(r.out.Evidence, Evidence{DoubleProposal, h.Proposer, h.View, q, p})
-		}
-		return
-	}
-	if len(r.seen[h.View]) < r.v.set.Len() {
-		r.seen[h.View] = append(r.seen[h.View], p)
-	}
 }
 
 // onBlock takes an executed block that was fetched by its id.
@@ -191,8 +176,8 @@ func (r *Replica) onOwnBlock(b *Block) error {
 	}
 	want := q.Header(r.v, r.self)
 	h := b.Header
-	want.TimestampMs, want.TxRoot, want.EventRoot, want.StateRoot, want.HistoryRoot =
-		h.TimestampMs, h.TxRoot, h.EventRoot, h.StateRoot, h.HistoryRoot
+	want.TimestampMs, want.TxRoot, want.EventRoot, want.StateRoot, want.HistoryRoot, want.NextVals =
+		h.TimestampMs, h.TxRoot, h.EventRoot, h.StateRoot, h.HistoryRoot, h.NextVals
 	if h != want || !bytes.Equal(b.Justify.Encode(), q.Justify.Encode()) {
 		return refuse("own block of view %d: not what was asked for", h.View)
 	}

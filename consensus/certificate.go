@@ -5,16 +5,10 @@ import (
 	"math/bits"
 
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/internal/sign"
 )
 
 // GenesisQC is the certificate that the children of the genesis block carry: view 0, the block's id, no signers.
-func GenesisQC(genesis *Block) QC {
-	return QC{
-		Data:    VoteData{ChainID: genesis.Header.ChainID, Epoch: genesis.Header.Epoch, Block: genesis.ID()},
-		Signers: []byte{}, Sigs: []sign.Signature{},
-	}
-}
+func GenesisQC(genesis *Block) QC { return RootQC(genesis) }
 
 // signerIndexes reads a bitmap strictly: no bit past the set, no trailing zero byte.
 func signerIndexes(bitmap []byte, n int) ([]int, error) {

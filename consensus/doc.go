@@ -75,8 +75,22 @@
 //
 // Leader is a function of the view and of the chain that the block extends; see leaders.go.
 //
+// # Epochs
+//
+// A set of validators reigns for an epoch. A block whose header names another set for the next one closes it: until that
+// block is committed, only empty blocks follow, and once it is, the replica is Closed. The shell then makes a Verifier of
+// the next epoch (After) and a new Replica with the closing block as its root. Views go on from the closing block's; what
+// was signed in one epoch counts for nothing in another, so the safety data of an epoch begin anew, and the shell makes
+// the closing block durable before it promises anything in the next epoch. A Handover proves the change to strangers.
+// See epochs.go.
+//
+// # Evidence
+//
+// Two votes or two proposals of one view, or a vote in a view with a timeout of it that denies the vote, convict their
+// signer, whenever within a window of views the second one comes. See evidence.go.
+//
 // # What it does not do
 //
-// It changes no validator set yet (a block that names another next set is refused), keeps no committed blocks, fetches
+// It decides on no validator set (the application does, and Header.NextVals says so), keeps no committed blocks, fetches
 // nothing, and holds no clock.
 package consensus

@@ -78,11 +78,17 @@ func (f *Finality) verify(chain digest.Digest, set *ValidatorSet, known *signatu
 			return fmt.Errorf("%w: block %d names another validator set", ErrNotFinal, h.Height)
 		}
 		if i == 0 {
+			if h.Trails() {
+				return fmt.Errorf("%w: block %d follows the closing block of epoch %d and is not of the chain", ErrNotFinal, h.Height, h.Epoch)
+			}
 			continue
 		}
 		p := &f.Headers[i-1]
 		if h.Parent != p.ID() || h.Height != p.Height+1 || h.View <= p.View {
 			return fmt.Errorf("%w: block %d does not follow block %d", ErrNotFinal, h.Height, p.Height)
+		}
+		if p.NextVals != p.Validators && (!h.Trails() || h.NextVals != p.NextVals) || p.NextVals == p.Validators && h.Trails() {
+			return fmt.Errorf("%w: block %d does not follow block %d, which closes an epoch or does not", ErrNotFinal, h.Height, p.Height)
 		}
 	}
 	last := &f.Headers[len(f.Headers)-1]

@@ -63,7 +63,7 @@ func (l *lab) replica(i int, rec Recovery) (*Replica, Output) {
 
 // leader is the index of the validator that leads view v of a short chain.
 func (l *lab) leader(v View) int {
-	return newLeaders(l.verifier.chain, 0, l.verifier.set).nominal(v)
+	return newLeaders(l.verifier.chain, l.verifier.epoch, l.verifier.set).nominal(v)
 }
 
 // other is a validator that leads none of the given views.
@@ -99,7 +99,7 @@ func (l *lab) proposal(b *Block, tc ...TC) *Proposal {
 
 // voteData is what an honest voter signs for b.
 func (l *lab) voteData(b, parent *Block) VoteData {
-	d := VoteData{ChainID: l.verifier.chain, View: b.Header.View, Block: b.ID()}
+	d := VoteData{ChainID: l.verifier.chain, Epoch: l.verifier.epoch, View: b.Header.View, Block: b.ID()}
 	if parent.Header.View+1 == b.Header.View {
 		d.CommitRef = parent.ID()
 	}
@@ -127,7 +127,7 @@ func (l *lab) timeout(i int, v View, high QC, last ...TC) *Timeout {
 	if last == nil {
 		last = []TC{}
 	}
-	d := TimeoutData{ChainID: l.verifier.chain, View: v, HighQC: high.Data.View}
+	d := TimeoutData{ChainID: l.verifier.chain, Epoch: l.verifier.epoch, View: v, HighQC: high.Data.View}
 	return &Timeout{Data: d, Voter: l.keys[i].Public(), Sig: l.keys[i].Sign(d.SigningBytes()), HighQC: high, LastTC: last}
 }
 

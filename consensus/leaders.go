@@ -13,7 +13,7 @@ import (
 //
 // Who is passed over is a function of the block that the new one extends, hence the same for everyone who judges a
 // proposal: a validator is active for children of P if a block of P's chain in the last activeRounds rounds of views is
-// its own. In the first rounds, in every probeRounds-th round, and when the active ones are no quorum, nobody is passed
+// its own. In the first rounds of an epoch, in every probeRounds-th round, and when the active ones are no quorum, nobody is passed
 // over; that is how one that was down comes back.
 //
 // Validators whose highest certificates differ (only after a failed view) may disagree for one view on who leads: a view
@@ -38,6 +38,8 @@ type proposed struct {
 // leaders knows the rotation and the recent committed proposers.
 type leaders struct {
 	set    *ValidatorSet
+	epoch  Epoch
+	base   View // of the epoch's root
 	start  uint64
 	recent []proposed // the committed chain up to and with the root, oldest first
 
@@ -46,12 +48,12 @@ type leaders struct {
 
 func newLeaders(chain digest.Digest, epoch Epoch, set *ValidatorSet) *leaders {
 	d := digest.Sum("bpi/leaders/1", chain[:], canon.Must(epoch))
-	return &leaders{set: set, start: binary.BigEndian.Uint64(d[:8]) % uint64(set.Len())}
+	return &leaders{set: set, epoch: epoch, start: binary.BigEndian.Uint64(d[:8]) % uint64(set.Len())}
 }
 
 // committed notes a committed block. Blocks come in height order.
 func (l *leaders) committed(h *Header) {
-	if i, ok := l.set.Index(h.Proposer); ok {
+	if i, ok := l.set.Index(h.Proposer); ok && h.Epoch == l.epoch {
 		l.recent = append(l.recent, proposed{h.View, i})
 	}
 	cut := 0
@@ -78,7 +80,7 @@ func (l *leaders) at(v View, parent *node) int {
 	}
 	n := l.set.Len()
 	first := l.nominal(v)
-	if parent.view() < View(firstRounds*n) || v%View(probeRounds*n) < View(n) {
+	if parent.view() < l.base+View(firstRounds*n) || v%View(probeRounds*n) < View(n) {
 		return first
 	}
 	if parent.active == nil {

@@ -28,10 +28,10 @@ type Config struct {
 
 // Recovery is what the shell kept.
 type Recovery struct {
-	Safety SafetyData // FreshSafety for a first start
-	Root   *Block     // last committed block; the genesis block for a first start
-	RootQC QC         // a certificate that commits Root or a descendant; GenesisQC for a first start
-	Recent []Header   // headers of the blocks before Root, in height order: the last LeaderWindow views, as far as they reach
+	Safety SafetyData // FreshSafety for a first start in the epoch
+	Root   *Block     // last committed block; the epoch's root (see RootQC) for a first start in it
+	RootQC QC         // a certificate of the epoch that commits Root or a descendant; RootQC for the epoch's root
+	Recent []Header   // headers of the epoch's blocks before Root, in height order: the last LeaderWindow views, as far as they reach
 	Blocks []*Block   // Output.Store above Root, in any order, executed again
 }
 
@@ -51,14 +51,15 @@ type Replica struct {
 	votes    *votes
 	timeouts *timeouts
 
+	watch *watch
+
 	view     View
-	request  *ProposeRequest         // asked of the shell in this view and not answered
-	toCommit *QC                     // highest certificate whose CommitRef is not yet the root or before it
-	seen     map[View][]*Proposal    // proposals of the current view and after, to find equivocation
-	asked    map[BlockID]struct{}    // needed in this view already
-	accused  map[accusation]struct{} // reported in this view already
-	answered map[int]struct{}        // validators behind that were answered in this view, since the last timer
-	start    []QC                    // certificates of the recovery, for Start
+	closed   bool                 // the root closes the epoch
+	request  *ProposeRequest      // asked of the shell in this view and not answered
+	toCommit *QC                  // highest certificate whose CommitRef is not yet the root or before it
+	asked    map[BlockID]struct{} // needed in this view already
+	answered map[int]struct{}     // validators behind that were answered in this view, since the last timer
+	start    []QC                 // certificates of the recovery, for Start
 	out      Output
 }
 
@@ -69,6 +70,9 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 	if rec.Root == nil || rec.Root.Header.ChainID != v.chain || rec.Safety.HighQC.Data.ChainID != v.chain {
 		return nil, fmt.Errorf("start consensus: what was kept is not of chain %s", v.chain.Short())
 	}
+	if e := rec.Root.Header.NextEpoch(); e != v.epoch {
+		return nil, fmt.Errorf("start consensus: block %d is followed by epoch %d, not %d", rec.Root.Header.Height, e, v.epoch)
+	}
 	if rec.Safety.Epoch != v.epoch {
 		return nil, fmt.Errorf("start consensus: safety data of epoch %d, not %d", rec.Safety.Epoch, v.epoch)
 	}
@@ -76,9 +80,9 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 		key: cfg.Key, index: -1, v: v,
 		safety: rec.Safety, tree: newTree(rec.Root),
 		leaders: newLeaders(v.chain, v.epoch, v.set), votes: newVotes(v), timeouts: newTimeouts(v.set),
-		seen: make(map[View][]*Proposal), asked: make(map[BlockID]struct{}),
-		accused: make(map[accusation]struct{}), answered: make(map[int]struct{}),
+		watch: newWatch(v), asked: make(map[BlockID]struct{}), answered: make(map[int]struct{}),
 	}
+	r.leaders.base = v.rootView
 	if !cfg.Key.IsZero() {
 		r.self = cfg.Key.Public()
 		if i, ok := v.set.Index(r.self); ok {
@@ -94,7 +98,7 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 	blocks := append([]*Block(nil), rec.Blocks...)
 	sort.SliceStable(blocks, func(i, j int) bool { return blocks[i].Header.Height < blocks[j].Header.Height })
 	for _, b := range blocks {
-		if r.tree.get(b.ID()) == nil && r.tree.get(b.Header.Parent) != nil {
+		if b.Header.Epoch == v.epoch && r.tree.get(b.ID()) == nil && r.tree.get(b.Header.Parent) != nil {
 			r.tree.insert(b, b.ID())
 			r.start = append(r.start, b.Justify)
 		}
@@ -119,14 +123,22 @@ func (r *Replica) Start() (Output, error) {
 	if r.out.Enter != nil {
 		r.out.Enter.Reason = EnterByStart
 	}
+	if r.closed { // the epoch ended before the restart: what was signed in it is of no more use
+		return r.finish(), nil
+	}
 	err := r.resend()
 	return r.finish(), err
 }
 
 // Step feeds one input to the replica. The shell makes out.Save durable before it sends out.Send. After an error that
 // wraps ErrRefused or ErrUnknownParent the replica is as before but for certificates that came with the input, and
-// the output still counts; after any other error it must not be used again.
+// the output still counts; after any other error it must not be used again. What is of another epoch, and everything
+// after the epoch's end, is dropped without an error.
 func (r *Replica) Step(in Input) (Output, error) {
+	if e, ok := epochOf(in); r.closed || ok && e != r.v.epoch {
+		return Output{}, nil
+	}
+	r.out.Evidence = append(r.out.Evidence, r.Note(in)...)
 	var err error
 	switch in := in.(type) {
 	case VerifiedProposal:
@@ -156,32 +168,14 @@ func (r *Replica) Step(in Input) (Output, error) {
 func (r *Replica) finish() Output {
 	out := r.out
 	r.out = Output{}
-	out.Evidence = r.news(out.Evidence)
+	if r.closed {
+		out.Enter, out.Propose, out.Need = nil, nil, nil
+	}
 	if r.promise {
 		s := r.safety
 		out.Save, r.promise = &s, false
 	}
 	return out
-}
-
-// accusation is what makes two pieces of evidence the same news.
-type accusation struct {
-	kind EvidenceKind
-	key  sign.PublicKey
-	view View
-}
-
-// news keeps the evidence that was not reported in this view.
-func (r *Replica) news(all []Evidence) []Evidence {
-	var fresh []Evidence
-	for _, e := range all {
-		a := accusation{e.Kind, e.Key, e.View}
-		if _, ok := r.accused[a]; !ok {
-			r.accused[a] = struct{}{}
-			fresh = append(fresh, e)
-		}
-	}
-	return fresh
 }
 
 // View is the current view.

@@ -40,6 +40,9 @@ func (r *Replica) onTC(tc *TC) error {
 // CommitRef has the view before the certificate's: that is what voters check before they name it.
 func (r *Replica) noteCommit(qc *QC) error {
 	root := r.tree.root
+	if r.closed {
+		return nil // what certificates commit after the closing block is not of the chain
+	}
 	view := qc.Data.View - 1
 	if view < root.view() {
 		return nil
@@ -59,7 +62,7 @@ func (r *Replica) noteCommit(qc *QC) error {
 
 // tryCommit commits what the highest committing certificate names, once it is in the tree (two-chain commit rule).
 func (r *Replica) tryCommit() error {
-	if r.toCommit == nil {
+	if r.toCommit == nil || r.closed {
 		return nil
 	}
 	n := r.tree.get(r.toCommit.Data.CommitRef)
@@ -73,7 +76,12 @@ func (r *Replica) tryCommit() error {
 	return r.commit(n, r.toCommit, []Header{n.block.Header})
 }
 
+// commit makes n the root, or the closing block before it if the epoch ends there.
 func (r *Replica) commit(n *node, qc *QC, path []Header) error {
+	if c := r.closingOn(n); c != nil {
+		n, path = c, pathTo(c, n, path)
+		r.closed = true
+	}
 	blocks, err := r.tree.commit(n)
 	if err != nil {
 		return err
@@ -112,20 +120,15 @@ func (r *Replica) need(id BlockID, view View) {
 func (r *Replica) advance(v View, why EnterReason) {
 	high := r.safety.HighQC.Data.View
 	r.votes.prune(high, max(v, r.view))
-	if v <= r.view {
+	if v <= r.view || r.closed {
 		return
 	}
+	r.watch.prune(v)
 	r.view = v
 	r.request = nil
 	r.timeouts.reset()
 	clear(r.asked)
-	clear(r.accused)
 	clear(r.answered)
-	for k := range r.seen {
-		if k < v {
-			delete(r.seen, k)
-		}
-	}
 	if r.out.Propose != nil {
 		r.out.Propose = nil
 	}
@@ -136,7 +139,7 @@ func (r *Replica) advance(v View, why EnterReason) {
 // propose asks the shell for a block if this replica leads the current view, has not proposed in it or given it up,
 // and has the block to extend.
 func (r *Replica) propose() {
-	if r.index < 0 || r.request != nil || r.safety.ProposedView >= r.view || r.safety.timedOut() >= r.view {
+	if r.index < 0 || r.closed || r.request != nil || r.safety.ProposedView >= r.view || r.safety.timedOut() >= r.view {
 		return
 	}
 	parent := r.tree.get(r.safety.HighQC.Data.Block)
@@ -190,7 +193,6 @@ func (r *Replica) onVote(v CheckedVote, valid bool) error {
 		return nil
 	}
 	qc := r.votes.add(v, valid, &r.out)
-	r.deniedVote(view, v.index)
 	if qc == nil {
 		return nil
 	}
@@ -264,7 +266,6 @@ func (r *Replica) countTimeout(t VerifiedTimeout) error {
 	if !r.timeouts.add(t) {
 		return nil
 	}
-	r.deniedVote(r.view, t.index)
 	if tc := r.timeouts.certificate(); tc != nil {
 		return r.onTC(tc)
 	}
@@ -272,20 +273,6 @@ func (r *Replica) countTimeout(t VerifiedTimeout) error {
 		return r.onTimer(r.view)
 	}
 	return nil
-}
-
-// deniedVote finds a validator whose timeout of the view says that it has not voted in it, and whose vote is here.
-func (r *Replica) deniedVote(view View, index int) {
-	if view != r.view {
-		return
-	}
-	t := r.timeouts.from[index]
-	if t == nil || t.Data.LastVoted >= view {
-		return
-	}
-	if v := r.votes.get(view, index); v != nil {
-		r.out.Evidence = append(r.out.Evidence, Evidence{VoteAfterTimeout, t.Voter, view, v, t})
-	}
 }
 
 // resend repeats, after a restart, what was signed in the current view, and counts it here too.

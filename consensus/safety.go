@@ -26,9 +26,10 @@ type SafetyData struct {
 // MaxSafetyBytes bounds an encoded SafetyData: the shell's slots are at least this large.
 const MaxSafetyBytes = MaxVoteBytes + MaxTimeoutBytes + MaxQCBytes + 2*MaxTCBytes + 1024
 
-// FreshSafety is the safety data of a validator that has never signed anything on the chain of this genesis block.
-func FreshSafety(genesis *Block) SafetyData {
-	return SafetyData{Epoch: genesis.Header.Epoch, HighQC: GenesisQC(genesis)}
+// FreshSafety is the safety data of a validator that has signed nothing in the epoch that begins after root: the genesis
+// block or a closing block.
+func FreshSafety(root *Block) SafetyData {
+	return SafetyData{Epoch: root.Header.NextEpoch(), HighQC: RootQC(root)}
 }
 
 // Encode gives the canonical bytes, at most MaxSafetyBytes.

@@ -48,12 +48,12 @@ type Outgoing struct {
 	Message Message
 }
 
-// Commit is a run of newly committed blocks. QC is a certificate whose CommitRef is the last of them, or, for blocks
-// that came by catch-up, Proof leads there.
+// Commit is a run of newly committed blocks. QC is a certificate whose CommitRef is the last of them, or Path leads there:
+// for blocks that came by catch-up, and for the closing block of an epoch, whose trailing blocks are not committed with it.
 type Commit struct {
 	Blocks []*Block // in height order
 	QC     QC
-	Path   []Header // from the last block to QC.Data.CommitRef, for a Finality; one header unless by catch-up
+	Path   []Header // from the last block to QC.Data.CommitRef, for a Finality; one header in most cases
 }
 
 // Finality is the proof for Blocks[i], i in range.
@@ -94,12 +94,16 @@ type ProposeRequest struct {
 }
 
 // Header is the new block's header with all that consensus decides filled in. The shell adds TimestampMs (above the
-// parent's), TxRoot, EventRoot, StateRoot, HistoryRoot.
+// parent's), TxRoot, EventRoot, StateRoot, HistoryRoot, and NextVals where executing the block changes the set.
 func (p *ProposeRequest) Header(v *Verifier, self sign.PublicKey) Header {
+	next := v.set.Digest()
+	if p.Closing(v) {
+		next = p.Parent.Header.NextVals
+	}
 	return Header{
 		Version: ProtocolVersion, ChainID: v.chain, Parent: p.Justify.Data.Block,
 		Height: p.Parent.Header.Height + 1, View: p.View, Epoch: v.epoch, Proposer: self,
-		Validators: v.set.Digest(), NextVals: v.set.Digest(),
+		Validators: v.set.Digest(), NextVals: next,
 		HistoryCount: uint64(p.Parent.Header.Height) + 1,
 	}
 }
@@ -110,23 +114,4 @@ func (p *ProposeRequest) Header(v *Verifier, self sign.PublicKey) Header {
 type Need struct {
 	Block BlockID
 	View  View
-}
-
-// EvidenceKind says which rule was broken.
-type EvidenceKind string
-
-// The kinds of evidence.
-const (
-	DoubleVote       EvidenceKind = "two votes in one view"
-	DoubleProposal   EvidenceKind = "two proposals in one view"
-	VoteAfterTimeout EvidenceKind = "a vote that its timeout denies"
-)
-
-// Evidence is two signed messages of one key that no honest validator signs both of.
-type Evidence struct {
-	Kind   EvidenceKind
-	Key    sign.PublicKey
-	View   View
-	First  Message
-	Second Message
 }

@@ -21,12 +21,13 @@ func refuse(format string, args ...any) error {
 // made of known votes costs hashing only. Not for concurrent use: one goroutine, one Verifier; the replica's own is
 // given to New.
 type Verifier struct {
-	chain   digest.Digest
-	genesis BlockID
-	epoch   Epoch
-	set     *ValidatorSet
-	maxTxs  int
-	known   *signatures
+	chain    digest.Digest
+	root     BlockID // the block that the epoch begins after, and its view
+	rootView View
+	epoch    Epoch
+	set      *ValidatorSet
+	maxTxs   int
+	known    *signatures
 }
 
 // NewVerifier makes the verifier of g's first epoch. genesis is the id of g.Block for the application's genesis state.
@@ -39,7 +40,7 @@ func NewVerifier(g *Genesis, genesis BlockID) (*Verifier, error) {
 		return nil, err
 	}
 	return &Verifier{
-		chain: g.ChainID(), genesis: genesis, set: set,
+		chain: g.ChainID(), root: genesis, set: set,
 		maxTxs: int(g.MaxTxsPerBlock), known: newSignatures(),
 	}, nil
 }
@@ -143,7 +144,7 @@ func (v *Verifier) QC(qc *QC) (VerifiedQC, error) {
 }
 
 func (v *Verifier) checkQC(qc *QC) error {
-	if v.isGenesisQC(qc) {
+	if v.isRootQC(qc) {
 		return nil
 	}
 	if err := checkQC(qc, v.chain, v.epoch, v.set, v.known); err != nil {
@@ -152,8 +153,8 @@ func (v *Verifier) checkQC(qc *QC) error {
 	return nil
 }
 
-func (v *Verifier) isGenesisQC(qc *QC) bool {
-	return qc.Data == VoteData{ChainID: v.chain, Block: v.genesis} && len(qc.Signers) == 0 && len(qc.Sigs) == 0
+func (v *Verifier) isRootQC(qc *QC) bool {
+	return qc.Data == VoteData{ChainID: v.chain, Epoch: v.epoch, View: v.rootView, Block: v.root} && len(qc.Signers) == 0 && len(qc.Sigs) == 0
 }
 
 // TC verifies a timeout certificate and the quorum certificate in it.
@@ -277,7 +278,7 @@ func (v *Verifier) header(b *Block) error {
 		return refuse("block of chain %s, not %s", h.ChainID.Short(), v.chain.Short())
 	case h.Epoch != v.epoch:
 		return refuse("block of epoch %d, not %d", h.Epoch, v.epoch)
-	case h.Validators != v.set.Digest() || h.NextVals != v.set.Digest():
+	case h.Validators != v.set.Digest():
 		return refuse("block of view %d: names another validator set than epoch %d's", h.View, v.epoch)
 	case h.Height == 0 || h.HistoryCount != uint64(h.Height):
 		return refuse("block of height %d with a history of %d blocks", h.Height, h.HistoryCount)
@@ -323,8 +324,11 @@ func (v *Verifier) Chain(blocks []*Block, proof *Finality) (VerifiedChain, error
 			if b.Header.Parent != p.ID() || b.Header.Height != p.Height+1 {
 				return VerifiedChain{}, refuse("block %d does not follow block %d", b.Header.Height, p.Height)
 			}
+			if p.NextVals != p.Validators {
+				return VerifiedChain{}, refuse("block %d comes after the block that closes epoch %d", b.Header.Height, v.epoch)
+			}
 		}
-		if v.isGenesisQC(&b.Justify) {
+		if v.isRootQC(&b.Justify) {
 			continue
 		}
 		c, err := qcClaims(&b.Justify, v.chain, v.epoch, v.set)

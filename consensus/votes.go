@@ -47,9 +47,6 @@ func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
 		valid = true
 		if b.valid || vs.valid(b.vote) {
 			b.valid = true
-			if b.vote.Data != cv.v.Data {
-				out.Evidence = append(out.Evidence, Evidence{DoubleVote, cv.v.Voter, view, b.vote, cv.v})
-			}
 			return nil
 		}
 		out.BadVotes = append(out.BadVotes, b.vote)
@@ -60,16 +57,6 @@ func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
 
 func (vs *votes) valid(v *Vote) bool {
 	return vs.known.check([]claim{{key: v.Voter, msg: v.Data.SigningBytes(), sig: v.Sig}})
-}
-
-// get is the validator's vote in the view, if it is there and valid.
-func (vs *votes) get(view View, index int) *Vote {
-	b := vs.byView[view][index]
-	if b == nil || !b.valid && !vs.valid(b.vote) {
-		return nil
-	}
-	b.valid = true
-	return b.vote
 }
 
 // certify makes the certificate for data if the votes for it weigh a quorum, after checking the signatures.

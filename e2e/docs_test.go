@@ -112,6 +112,21 @@ func TestGuide(t *testing.T) {
 	}
 }
 
+// TestOperations changes the validators as the operator's page shows.
+func TestOperations(t *testing.T) {
+	up(t, 1)
+	list := blocks(t, "../docs/operations.md", "```sh run")
+	if len(list) < 4 {
+		t.Fatalf("the page has %d blocks to run", len(list))
+	}
+	out := shell(t, strings.Join(list, "\n"))
+	for _, want := range []string{"+emil (weight 1)", "1 of 4", "a quorum stands behind it: epoch 0 is closed", "epoch 1: 5 validators of weight 5; 4 decides", "epoch 1 is closed"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing:\n%s", want, out)
+		}
+	}
+}
+
 // TestReadme does the lines that the README gives to be typed by hand, with the words in capitals filled in.
 func TestReadme(t *testing.T) {
 	up(t, 1)

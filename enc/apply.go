@@ -69,6 +69,10 @@ func (s *State) apply(at BlockContext, cmd *Command) (actor sign.PublicKey, err 
 	switch p := p.(type) {
 	case *SubmitJob, *CancelJob, *PublishDataset, *PublishImage, *Withdraw:
 		return cmd.Signer, s.applyClient(at, cmd.Signer, p, seen)
+	case *ProposeValidators:
+		return cmd.Signer, s.propose(cmd.Signer, p, seen)
+	case *ReportEvidence:
+		return cmd.Signer, s.applyEvidence(at, cmd.Signer, p, seen)
 	default:
 		return cmd.Signer, s.applyNode(at, cmd.Signer, p, seen)
 	}
@@ -107,6 +111,8 @@ func (s *State) applyClient(at BlockContext, who sign.PublicKey, p Payload, seen
 		})
 	case *Withdraw:
 		err = s.withdraw(who, p)
+	case *ReportEvidence:
+		err = s.convict(at, who, p)
 	}
 	s.put(ck, &c)
 	return err

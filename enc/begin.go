@@ -34,6 +34,7 @@ const minuteMs = 60_000
 // then housekeeping, then the placement of holders and of jobs that wait. An error means corrupt state.
 func (s *State) Begin(at BlockContext) ([]receipt.Event, error) {
 	s.seq = 0
+	s.succeed()
 	s.sweep(at)
 	for _, k := range s.due(keyDeadlines, at.TimestampMs, beginDeadlines) {
 		id := digest.Digest(k[len(keyDeadlines)+8:])

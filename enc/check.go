@@ -55,6 +55,10 @@ func (b *CommandBody) DecodePayload() (Payload, error) {
 		p = new(Withdraw)
 	case KindHoldBlobs:
 		p = new(HoldBlobs)
+	case KindProposeValidators:
+		p = new(ProposeValidators)
+	case KindReportEvidence:
+		p = new(ReportEvidence)
 	default:
 		return nil, fmt.Errorf("command of unknown kind %.40q: this chain's version does not know it", b.Kind)
 	}
@@ -103,6 +107,10 @@ func NewBody(chainID digest.Digest, expiresMs uint64, nonce [16]byte, p Payload)
 		b.Kind = KindWithdraw
 	case *HoldBlobs:
 		b.Kind = KindHoldBlobs
+	case *ProposeValidators:
+		b.Kind = KindProposeValidators
+	case *ReportEvidence:
+		b.Kind = KindReportEvidence
 	default:
 		return b, fmt.Errorf("make a command: %T is no command's body", p)
 	}

@@ -12,7 +12,7 @@ import (
 // Kind says which body a command carries.
 type Kind string
 
-// The kinds of command. Services and validator changes come with their own kinds.
+// The kinds of command. Services come with their own kinds.
 const (
 	KindSubmitJob      Kind = "submit-job"
 	KindCancelJob      Kind = "cancel-job"
@@ -25,6 +25,9 @@ const (
 	KindPublishImage   Kind = "publish-image"
 	KindWithdraw       Kind = "withdraw"
 	KindHoldBlobs      Kind = "hold-blobs"
+
+	KindProposeValidators Kind = "propose-validators"
+	KindReportEvidence    Kind = "report-evidence"
 )
 
 // Command is a signed request that BPI orders. Its canonical bytes are a transaction.

@@ -1,5 +1,6 @@
-// Package enc is the replicated state machine of jobs, placement and agreement: ordered commands in, events out. It has
-// no clock, no randomness, no goroutine and no floating point; time is the block's height and agreed timestamp.
+// Package enc is the replicated state machine of jobs, placement and agreement, and of who validates: ordered commands
+// in, events out. It has no clock, no randomness, no goroutine and no floating point; time is the block's height and
+// agreed timestamp.
 //
 // A ledger forks the state of the parent block, calls Begin once and ApplyTx (or Apply) for each transaction in order,
 // and takes the events and Root for the header. Forks that lose are dropped. When a block commits, Changes of its fork

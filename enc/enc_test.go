@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -20,7 +21,9 @@ type chain struct {
 	client sign.PrivateKey
 	nonce  uint64
 	events []receipt.Event // of the last block
-	log    []receipt.Event // of all blocks
+
+	validators []consensus.Validator // of genesis
+	log        []receipt.Event       // of all blocks
 }
 
 var (
@@ -38,7 +41,7 @@ func testKey(kind string, i int) sign.PrivateKey {
 
 func newChain(t testing.TB, n int, edit func(*Genesis)) *chain {
 	t.Helper()
-	c := &chain{t: t, id: digest.Of([]byte("chain")), client: testKey("client", 0)}
+	c := &chain{t: t, id: digest.Of([]byte("chain")), client: testKey("client", 0), validators: testValidators(0, 4)}
 	g := Genesis{OpenClients: true, SQLEngine: testEngine, SQLBytes: 1000, Params: DefaultParams()}
 	for i := range n {
 		k := testKey("node", i)
@@ -48,7 +51,7 @@ func newChain(t testing.TB, n int, edit func(*Genesis)) *chain {
 	if edit != nil {
 		edit(&g)
 	}
-	s, err := NewState(c.id, g)
+	s, err := NewState(c.id, g, c.validators)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,4 +26,7 @@ const (
 	EventHoldersPlaced    = "holders-placed"      // subject: the manifest; body: the peers that are to hold it
 	EventBlobsHeld        = "blobs-held"          // actor: the peer; subject: the manifest
 	EventHeld             = "manifest-held"       // as many hold it as wanted, or as there are; body: the holders
+	EventProposed         = "validators-proposed" // actor: a validator; subject: the proposal; body: ProposeValidators
+	EventValidators       = "validators-changed"  // the same, now with a quorum behind it; this block closes the epoch
+	EventEvidence         = "validator-convicted" // actor: the reporter; decision "removed" or "recorded"; body: Conviction
 )

@@ -80,7 +80,7 @@ func FuzzGenesis(f *testing.F) {
 		if !bytes.Equal(canon.Must(&g), raw) {
 			t.Fatal("another spelling is accepted")
 		}
-		s, err := NewState(c.id, g)
+		s, err := NewState(c.id, g, c.validators)
 		if err != nil {
 			t.Fatalf("checked, and refused: %v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -63,10 +64,15 @@ const (
 	keyHoldQueue  = "holdqueue/"  // manifest → first height to place at
 	keyShort      = "short/"      // manifest → nothing: it has fewer holders than wanted; looked at when nodes change
 	keyLeaving    = "leaving/"    // peer → the last manifest looked at: its holds are being given to others
+	keyValidators = "validators"  // reign: the epoch and the set in force
+	keyNextSet    = "nextset"     // the next set; there only in the state of a closing block
+	keyProposals  = "proposals/"  // proposal → ProposeValidators
+	keyApprovals  = "approvals/"  // validator → the proposal it stands behind
+	keyEvidence   = "evidence/"   // validator key → Conviction; never removed
 )
 
-// NewState is the state that genesis describes.
-func NewState(chainID digest.Digest, g Genesis) (*State, error) {
+// NewState is the state that genesis describes, with the validators of the first epoch.
+func NewState(chainID digest.Digest, g Genesis, validators []consensus.Validator) (*State, error) {
 	if err := g.Check(); err != nil {
 		return nil, err
 	}
@@ -75,6 +81,7 @@ func NewState(chainID digest.Digest, g Genesis) (*State, error) {
 	for _, n := range g.Nodes {
 		s.putNode(&Node{Peer: n.Node, Operator: n.Operator})
 	}
+	s.put(key(keyValidators), &reign{Validators: validators})
 	return s, s.err
 }
 

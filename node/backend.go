@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/metanode/metanode/api"
@@ -17,7 +16,6 @@ import (
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
-	"github.com/metanode/metanode/receipt"
 )
 
 // backend is the node as its API sees it. It implements api.Backend.
@@ -164,11 +162,14 @@ func (n *Node) name() string {
 	return n.nameOf(n.host.Self())
 }
 
-// nameOf is the name that genesis gives a node's validator.
+// nameOf is the name of a node's validator: in the set in force, or else in genesis.
 func (n *Node) nameOf(peer sign.PublicKey) string {
-	for _, v := range n.genesis.Validators {
-		if v.Peer == peer {
-			return v.Name
+	_, set := n.driver.Epoch()
+	for _, list := range [][]consensus.Validator{set.All(), n.genesis.Validators} {
+		for _, v := range list {
+			if v.Peer == peer {
+				return v.Name
+			}
 		}
 	}
 	return ""
@@ -177,7 +178,7 @@ func (n *Node) nameOf(peer sign.PublicKey) string {
 // roles lists what a node is on this chain.
 func (n *Node) roles(peer sign.PublicKey) []string {
 	roles := []string{}
-	if slices.ContainsFunc(n.genesis.Validators, func(v consensus.Validator) bool { return v.Peer == peer }) && (peer != n.host.Self() || n.validator) {
+	if self := peer == n.host.Self(); self && n.driver.Validates() || !self && n.mesh.isValidator(peer) {
 		roles = append(roles, "validator")
 	}
 	if x, ok := n.ledger.head.Load().state.Node(peer); ok && (peer != n.host.Self() || n.executes) && (x.Slots > 0 || !x.Registered) {
@@ -218,32 +219,6 @@ func (b *backend) ChainStatus(context.Context) (api.ChainStatus, error) {
 
 // Genesis implements api.ChainReader.
 func (b *backend) Genesis(context.Context) ([]byte, error) { return canon.Marshal(b.n.genesis) }
-
-// Trust implements api.ChainReader.
-func (b *backend) Trust(context.Context) (*api.TrustFile, error) {
-	set, err := consensus.NewValidatorSet(b.n.genesis.Validators)
-	if err != nil {
-		return nil, err
-	}
-	at, err := b.n.genesis.Block(b.n.ledger.genesisRoot)
-	if err != nil {
-		return nil, err
-	}
-	return receipt.NewTrustFile(b.n.genesis, &at.Header, set), nil
-}
-
-// Validators implements api.ChainReader.
-func (b *backend) Validators(context.Context) (api.Validators, error) {
-	set, err := consensus.NewValidatorSet(b.n.genesis.Validators)
-	if err != nil {
-		return api.Validators{}, err
-	}
-	v := api.Validators{Epoch: b.head().Epoch, Digest: set.Digest(), Total: set.Total(), Validators: []api.Validator{}}
-	for _, x := range set.All() {
-		v.Validators = append(v.Validators, api.Validator{Key: x.Key, Weight: x.Weight, Peer: x.Peer, Name: x.Name})
-	}
-	return v, nil
-}
 
 // Executors implements api.ChainReader.
 func (b *backend) Executors(context.Context) ([]api.Executor, error) {

@@ -80,6 +80,13 @@ func (b *backend) Block(ctx context.Context, height uint64) (api.Block, error) {
 	if c.Finality != nil {
 		out.Finality = c.Finality.Encode()
 	}
+	if h.Closes() {
+		o, err := b.n.chain.Handover(h.Epoch + 1)
+		if err != nil {
+			return api.Block{}, err
+		}
+		out.Next = publicSet(o.Next)
+	}
 	return out, nil
 }
 
@@ -155,17 +162,46 @@ func (b *backend) WriteAudit(ctx context.Context, q api.AuditQuery, w io.Writer)
 	if err != nil {
 		return err
 	}
+	if err := b.earlierHandovers(from, sink); err != nil {
+		return err
+	}
 	err = b.eachBlock(ctx, from, to, func(c driver.Committed, events [][]byte) error {
 		holds.advance(hold, uint64(c.Block.Header.Height))
-		if err := sink.Block(&c.Block.Header, events); err != nil || uint64(c.Block.Header.Height) != to {
+		h := &c.Block.Header
+		if err := sink.Block(h, events); err != nil {
 			return err
 		}
-		return sink.Certificate(c.Finality)
+		switch {
+		case h.Closes():
+			o, err := b.n.chain.Handover(h.Epoch + 1)
+			if err != nil {
+				return err
+			}
+			return sink.Handover(o)
+		case uint64(h.Height) == to:
+			return sink.Certificate(c.Finality)
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return sink.End()
+}
+
+// earlierHandovers writes what leads from the first validators to those of the block from.
+func (b *backend) earlierHandovers(from uint64, sink receipt.AuditSink) error {
+	c, err := b.block(from)
+	if err != nil {
+		return err
+	}
+	list, err := b.n.handovers(0, c.Block.Header.Epoch)
+	for _, h := range list {
+		if err := sink.Handover(h); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (b *backend) eachBlock(ctx context.Context, from, to uint64, do func(driver.Committed, [][]byte) error) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
@@ -277,7 +278,7 @@ func (n *Node) output(ctx context.Context, j *enc.Job, name string, limit uint64
 
 // Receipt implements api.Jobs. It works from the archive, so it outlives the job's entry in the state and its block; what
 // was sealed before this node joined by snapshot is asked of others.
-func (b *backend) Receipt(ctx context.Context, ref string) (*api.Receipt, error) {
+func (b *backend) Receipt(ctx context.Context, ref string, since uint64) (*api.Receipt, error) {
 	n := b.n
 	id, err := b.receiptID(ref)
 	if err != nil {
@@ -287,14 +288,14 @@ func (b *backend) Receipt(ctx context.Context, ref string) (*api.Receipt, error)
 	if !ok {
 		j, known := n.ledger.head.Load().state.Job(id)
 		if n.ledger.base.Load() > 0 && (!known || j.Status == enc.StatusSealed) {
-			return b.receiptFromPeers(ctx, id)
+			return b.receiptFromPeers(ctx, id, since)
 		}
 		if known && j.Status.Final() {
 			return nil, api.NotSealed("see why: bpi job describe "+id.Short(), "job %s is %s: it has no receipt and will have none", id.Short(), j.Status)
 		}
 		return nil, api.NotSealed("wait for it with: bpi job wait "+id.Short(), "job %s is not sealed: there is no receipt", id.Short())
 	}
-	return n.receiptAt(ctx, id, at)
+	return n.receiptAt(ctx, id, at, consensus.Epoch(since))
 }
 
 // receiptID resolves a job of the state by prefix, or one of the archive by its whole id.

@@ -140,7 +140,7 @@ func TestBackendAnswersForARunningNode(t *testing.T) {
 		if err != nil || canon.Unmarshal(raw, &g) != nil || g.ChainID() != n.ledger.chain {
 			t.Errorf("genesis: %d bytes, %v", len(raw), err)
 		}
-		trust, err := b.Trust(ctx)
+		trust, err := b.Trust(ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestBackendAnswersForARunningNode(t *testing.T) {
 	})
 
 	t.Run("audit", func(t *testing.T) {
-		trust, err := b.Trust(ctx)
+		trust, err := b.Trust(ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

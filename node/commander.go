@@ -49,7 +49,20 @@ func (c *commander) sign(key sign.PrivateKey, kind enc.Kind, payload []byte, lif
 	return cmd.Encode(), cmd.ID(), nil
 }
 
-// checkTx is the mempool's check: form, signature, chain and expiry; node keys that genesis admits have their own lane.
+// preferred reports whether a command has the lane that clients cannot fill: of executors, and of validators in matters
+// of the validator set.
+func preferred(s *enc.State, cmd *enc.Command) bool {
+	switch cmd.Body.Kind {
+	case enc.KindProposeValidators, enc.KindReportEvidence:
+		if s.IsValidator(cmd.Signer) {
+			return true
+		}
+	}
+	_, isNode := s.Node(cmd.Signer)
+	return isNode
+}
+
+// checkTx is the mempool's check: form, signature, chain and expiry.
 func checkTx(chain digest.Digest, l *ledger) func(tx []byte) (mempool.Info, error) {
 	return func(tx []byte) (mempool.Info, error) {
 		cmd, err := enc.DecodeCommand(tx)
@@ -60,7 +73,6 @@ func checkTx(chain digest.Digest, l *ledger) func(tx []byte) (mempool.Info, erro
 			return mempool.Info{}, err
 		}
 		l.checked.put(tx, cmd)
-		_, isNode := l.head.Load().state.Node(cmd.Signer)
-		return mempool.Info{Client: cmd.Signer, ExpiresMs: cmd.Body.ExpiresMs, Priority: isNode}, nil
+		return mempool.Info{Client: cmd.Signer, ExpiresMs: cmd.Body.ExpiresMs, Priority: preferred(l.head.Load().state, cmd)}, nil
 	}
 }

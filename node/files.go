@@ -14,13 +14,13 @@ import (
 	pebbleds "github.com/ipfs/go-ds-pebble"
 
 	"github.com/metanode/metanode/configs"
-	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/keyfile"
 	"github.com/metanode/metanode/internal/sign"
 )
 
-// loadKeys loads the keys that the role asks for, and finds out what the node is on this chain.
-func (n *Node) loadKeys(set *consensus.ValidatorSet) error {
+// loadKeys loads the keys that the role asks for, and finds out what the node is on this chain. A validator key is loaded
+// whether it is in the set or not: the validators may let it in, and put it out, while the node runs.
+func (n *Node) loadKeys() error {
 	dir := n.cfg.KeysDir()
 	var err error
 	if n.keys.node, err = keyfile.Load(filepath.Join(dir, keyfile.Node.FileName()), keyfile.Node); err != nil {
@@ -31,11 +31,7 @@ func (n *Node) loadKeys(set *consensus.ValidatorSet) error {
 		key, err := keyfile.Load(filepath.Join(dir, keyfile.Validator.FileName()), keyfile.Validator)
 		switch {
 		case err == nil:
-			if _, ok := set.Index(key.Public()); ok {
-				n.keys.validator, n.validator = key, true
-			} else if role == configs.RoleValidator {
-				return fmt.Errorf("role = \"validator\", but validator key %s is not in the chain's set; use role = \"auto\" or \"follower\"", key.Public().Short())
-			}
+			n.keys.validator = key
 		case errors.Is(err, os.ErrNotExist) && role == configs.RoleAuto:
 		default:
 			return err

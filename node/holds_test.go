@@ -16,7 +16,8 @@ func TestWhatIsReadIsNotPruned(t *testing.T) {
 	folder := s.folder(t.TempDir())
 	s.save(folder)
 	s.drive(r, 100)
-	p := &snapshots{cfg: configs.Storage{RetainBlocks: 64}, window: 16, ledger: s.ledger, chain: s.chain, folder: folder}
+	p := s.maker(folder)
+	p.cfg = configs.Storage{RetainBlocks: 64}
 	all, from := p.holds.begin(0, s.ledger.base.Load)
 	some, _ := p.holds.begin(50, s.ledger.base.Load)
 	if from != 0 {

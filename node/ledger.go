@@ -72,7 +72,7 @@ func openLedger(ctx context.Context, db datastore.Batching, g *consensus.Genesis
 	if err != nil {
 		return nil, nil, err
 	}
-	first, err := enc.NewState(l.chain, app)
+	first, err := enc.NewState(l.chain, app, g.Validators)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,7 +112,7 @@ func appGenesis(g *consensus.Genesis) (enc.Genesis, error) {
 
 // genesisBlock is the block that a genesis document begins with.
 func genesisBlock(g *consensus.Genesis, app enc.Genesis) (*consensus.Block, error) {
-	first, err := enc.NewState(g.ChainID(), app)
+	first, err := enc.NewState(g.ChainID(), app, g.Validators)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (l *ledger) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution
 		e.add(events)
 		e.spans = append(e.spans, span{id, from, uint32(len(e.events))})
 	}
-	return driver.Execution{StateRoot: e.state.Root(), EventRoot: merkle.Root(e.events), Handle: e}, nil
+	return driver.Execution{StateRoot: e.state.Root(), EventRoot: merkle.Root(e.events), Handle: e, Next: e.state.NextValidators()}, nil
 }
 
 // apply executes one transaction and names it: by its command id, or by its bytes if it is no command.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
@@ -16,10 +17,10 @@ import (
 // implements driver.Network.
 type mesh struct {
 	host   *p2p.Host
-	links  *p2p.Links // between validators; nil on other nodes
+	links  *p2p.Links // between validators
 	txs    *p2p.Links // of any member, for transactions alone
 	topics map[driver.Kind]*p2p.Topic
-	vals   []sign.PublicKey // node keys of the validators
+	vals   atomic.Pointer[[]sign.PublicKey] // node keys of the validators in force
 }
 
 // kindCode is the first byte of a link's message, so that one link carries every kind in order.
@@ -31,25 +32,47 @@ var kindCode = map[driver.Kind]byte{
 // penaltyPoints is what one message that no honest node sends costs its sender; see p2p.Host.Penalise.
 const penaltyPoints = 20
 
-// newMesh joins the topics and serves the protocols of the network; messages come to d from then on.
-func newMesh(host *p2p.Host, set *consensus.ValidatorSet) *mesh {
+func newMesh(host *p2p.Host) *mesh {
 	m := &mesh{host: host, topics: map[driver.Kind]*p2p.Topic{}}
-	for _, v := range set.All() {
-		if !v.Peer.IsZero() {
-			m.vals = append(m.vals, v.Peer)
-		}
-	}
+	m.vals.Store(&[]sign.PublicKey{})
 	return m
 }
 
-// start joins the topics and opens the links. Nothing is delivered before.
+// validators are the node keys of the validators in force. The slice is not to be changed.
+func (m *mesh) validators() []sign.PublicKey { return *m.vals.Load() }
+
+// setValidators makes the links those of a set: a validator keeps one to each other, nobody else keeps any.
+func (m *mesh) setValidators(set *consensus.ValidatorSet) {
+	vals := []sign.PublicKey{}
+	for _, v := range set.All() {
+		if !v.Peer.IsZero() {
+			vals = append(vals, v.Peer)
+		}
+	}
+	m.vals.Store(&vals)
+	m.keepLinks()
+}
+
+func (m *mesh) keepLinks() {
+	if m.links == nil {
+		return // start does it
+	}
+	if m.isValidator(m.host.Self()) {
+		m.links.Keep(m.validators())
+	} else {
+		m.links.Keep(nil)
+	}
+}
+
+func (m *mesh) isValidator(k sign.PublicKey) bool { return slices.Contains(m.validators(), k) }
+
+// start joins the topics, serves the protocols of the network and opens the links. Nothing is delivered before.
 func (m *mesh) start(d *driver.Driver) error {
-	isValidator := func(k sign.PublicKey) bool { return slices.Contains(m.vals, k) }
 	kinds := make(map[byte]driver.Kind, len(kindCode))
 	for kind, code := range kindCode {
 		kinds[code] = kind
 	}
-	links := m.host.Links("bpi/1", p2p.LinkConfig{Allow: isValidator}, func(from sign.PublicKey, msg []byte) {
+	m.links = m.host.Links("bpi/1", p2p.LinkConfig{Allow: m.isValidator}, func(from sign.PublicKey, msg []byte) {
 		if len(msg) == 0 {
 			return
 		}
@@ -90,10 +113,7 @@ func (m *mesh) start(d *driver.Driver) error {
 			return d.Serve(ctx, from, kind, req)
 		})
 	}
-	if isValidator(m.host.Self()) {
-		m.links = links
-		m.links.Keep(m.vals)
-	}
+	m.keepLinks()
 	return nil
 }
 
@@ -106,8 +126,11 @@ func (m *mesh) Gossip(kind driver.Kind, msg []byte) error {
 }
 
 func (m *mesh) Send(to sign.PublicKey, kind driver.Kind, msg []byte) bool {
-	if m.links == nil {
-		return kind == driver.KindTx && m.txs != nil && m.txs.Send(to, msg)
+	switch {
+	case m.links == nil:
+		return false // not started
+	case !m.isValidator(m.host.Self()):
+		return kind == driver.KindTx && m.txs.Send(to, msg)
 	}
 	framed := make([]byte, 1+len(msg))
 	framed[0] = kindCode[kind]

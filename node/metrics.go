@@ -26,6 +26,13 @@ func (n *Node) registerMetrics() error {
 
 	gauge("height", "Height of the last committed block.", func() float64 { return float64(n.driver.Stats().Height) })
 	gauge("view", "View that consensus is in.", func() float64 { return float64(n.driver.Stats().View) })
+	gauge("epoch", "Epoch of the next block: how often the validators have changed.", func() float64 { return float64(n.driver.Stats().Epoch) })
+	gauge("validates", "1 while this node's validator key is in the set.", func() float64 {
+		if n.driver.Validates() {
+			return 1
+		}
+		return 0
+	})
 	gauge("block_age_seconds", "Seconds since the agreed time of the last committed block.", func() float64 {
 		return float64(time.Now().UnixMilli()-int64(n.ledger.head.Load().header.TimestampMs)) / 1000
 	})

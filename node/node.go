@@ -39,10 +39,9 @@ type Node struct {
 	log     *slog.Logger
 	started time.Time
 
-	genesis   *consensus.Genesis
-	validator bool
-	executes  bool // admitted by genesis and wanted by the role
-	keys      keys
+	genesis  *consensus.Genesis
+	executes bool // admitted by genesis and wanted by the role
+	keys     keys
 
 	lock     *folderLock
 	db       database
@@ -66,6 +65,8 @@ type Node struct {
 	registry *prometheus.Registry
 	servers  []*server
 
+	evidence chan consensus.Evidence // to be reported
+
 	driftMs atomic.Int64
 	ready   chan struct{}
 	once    sync.Once
@@ -86,7 +87,7 @@ func New(cfg configs.Config, opts Options) (_ *Node, err error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, started: time.Now(), ready: make(chan struct{}), registry: prometheus.NewRegistry()}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, started: time.Now(), ready: make(chan struct{}), evidence: make(chan consensus.Evidence, maxEvidence), registry: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -101,17 +102,13 @@ func New(cfg configs.Config, opts Options) (_ *Node, err error) {
 	if cfg.Network != "" && n.genesis.Name != cfg.Network {
 		return nil, fmt.Errorf("the configuration wants network %q, but %s begins network %q; correct network, or get the right genesis file", cfg.Network, cfg.Genesis, n.genesis.Name)
 	}
-	set, err := consensus.NewValidatorSet(n.genesis.Validators)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.loadKeys(set); err != nil {
+	if err := n.loadKeys(); err != nil {
 		return nil, err
 	}
 	if err := n.openStorage(); err != nil {
 		return nil, err
 	}
-	if err := n.openMesh(set); err != nil {
+	if err := n.openMesh(); err != nil {
 		return nil, err
 	}
 	if err := n.openExecution(); err != nil {
@@ -147,7 +144,7 @@ func (n *Node) openStorage() error {
 }
 
 // openMesh makes the host, the mempool and the consensus driver, and joins them.
-func (n *Node) openMesh(set *consensus.ValidatorSet) error {
+func (n *Node) openMesh() error {
 	cfg := n.cfg.P2P
 	subnets, err := prefixes(cfg.SharedNetworks)
 	if err != nil {
@@ -157,11 +154,6 @@ func (n *Node) openMesh(set *consensus.ValidatorSet) error {
 		Key: n.keys.node, Network: n.genesis.DisplayName(), ListenPort: int(cfg.ListenPort), ListenAddrs: cfg.ListenAddresses,
 		Bootstrap: cfg.Bootstrap, MaxPeers: cfg.MaxPeers, DataDir: n.cfg.ChainDir(), EnableEncryption: cfg.EnableEncryption,
 		LocalSubnets: subnets, Agent: "metanode/" + n.opts.Version, Logger: n.log.With("room", "p2p"), Registerer: n.registry,
-	}
-	for _, v := range set.All() {
-		if !v.Peer.IsZero() && v.Peer != n.keys.node.Public() {
-			pc.Protected = append(pc.Protected, p2p.PeerID(v.Peer))
-		}
 	}
 	if n.host, err = p2p.New(pc); err != nil {
 		return err
@@ -173,14 +165,15 @@ func (n *Node) openMesh(set *consensus.ValidatorSet) error {
 	if n.pool, err = mempool.New(mempool.Config{Check: checkTx(chainID, n.ledger)}); err != nil {
 		return err
 	}
-	n.mesh = newMesh(n.host, set)
-	n.snaps.join(n.host, set)
+	n.mesh = newMesh(n.host)
+	n.snaps.join(n.host)
 	n.driver, err = driver.New(driver.Config{
 		Dir: filepath.Join(n.cfg.ChainDir(), "consensus"), Key: n.keys.validator, Genesis: n.genesis,
 		GenesisStateRoot: n.ledger.genesisRoot, App: n.ledger, Network: n.mesh, Mempool: n.pool, Store: n.chain,
-		NoFastPath: !cfg.FastPath, OnCommit: n.committed, Load: n.ledger.Load, Snapshots: n.snaps,
-		Penalise: func(who sign.PublicKey, reason string) { n.host.Penalise(who, penaltyPoints, reason) },
-		Log:      n.log.With("room", "consensus"),
+		NoFastPath: !cfg.FastPath, OnCommit: n.committed, OnEpoch: n.follow, OnEvidence: n.accused, Load: n.ledger.Load,
+		Snapshots: n.snaps,
+		Penalise:  func(who sign.PublicKey, reason string) { n.host.Penalise(who, penaltyPoints, reason) },
+		Log:       n.log.With("room", "consensus"),
 	})
 	if err != nil {
 		return err
@@ -190,6 +183,12 @@ func (n *Node) openMesh(set *consensus.ValidatorSet) error {
 	}
 	n.snaps.onInstall = n.moved
 	n.serveReceipts()
+	epoch, set := n.driver.Epoch()
+	n.follow(epoch, set)
+	if n.cfg.Role == configs.RoleValidator && !n.driver.Validates() {
+		n.log.Warn("role = \"validator\", and this node's validator key is not in the set: it follows until the validators let it in",
+			"key", n.keys.validator.Public().String(), "epoch", uint64(epoch), "next", "bpi chain validators propose")
+	}
 	n.command = &commander{chain: chainID, key: n.keys.node, ledger: n.ledger, driver: n.driver}
 	return nil
 }
@@ -253,6 +252,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"runner", n.runner.Run},
 		{"registration", n.register.run},
 		{"outbox", n.resend},
+		{"evidence", n.report},
 		{"clock", n.watchClock},
 		{"API", n.serve},
 	}

@@ -15,7 +15,11 @@ import (
 type Mesh struct{ *mesh }
 
 // NewMesh makes the mesh of a host whose network has these validators.
-func NewMesh(host *p2p.Host, set *consensus.ValidatorSet) Mesh { return Mesh{newMesh(host, set)} }
+func NewMesh(host *p2p.Host, set *consensus.ValidatorSet) Mesh {
+	m := newMesh(host)
+	m.setValidators(set)
+	return Mesh{m}
+}
 
 // Start joins the topics and opens the links; messages come to d from then on, and none before. They end with the host.
 func (m Mesh) Start(d *driver.Driver) error { return m.start(d) }

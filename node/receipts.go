@@ -30,7 +30,7 @@ func (n *Node) serveReceipts() {
 		if !ok {
 			return nil, &p2p.RemoteError{Code: p2p.CodeNotFound, Message: "this node has no receipt of job " + job.Short()}
 		}
-		r, err := n.receiptAt(ctx, job, at)
+		r, err := n.receiptAt(ctx, job, at, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -38,8 +38,9 @@ func (n *Node) serveReceipts() {
 	})
 }
 
-// receiptAt puts a sealed job's receipt together from the block of the seal, or from the archive if that is pruned.
-func (n *Node) receiptAt(ctx context.Context, job digest.Digest, at place) (*receipt.Receipt, error) {
+// receiptAt puts a sealed job's receipt together from the block of the seal, or from the archive if that is pruned, with
+// the handovers from an epoch on.
+func (n *Node) receiptAt(ctx context.Context, job digest.Digest, at place, since consensus.Epoch) (*receipt.Receipt, error) {
 	envelope, err := n.ledger.envelope(ctx, job)
 	if err != nil {
 		return nil, err
@@ -54,20 +55,25 @@ func (n *Node) receiptAt(ctx context.Context, job digest.Digest, at place) (*rec
 	if err != nil {
 		return nil, err
 	}
+	var seal receipt.Inclusion
+	var f *consensus.Finality
 	if c, err := n.chain.Block(consensus.Height(at.Height)); err == nil && int(at.From) < len(events) {
-		return receipt.NewReceipt(chain, envelope, events, int(at.From), c.Finality, outputs)
+		seal, f = receipt.NewInclusion(events, int(at.From)), c.Finality
+	} else if seal, f, err = n.ledger.archivedSeal(ctx, job, at); err != nil { // also when it was pruned while this looked
+		return nil, err
 	}
-	seal, f, err := n.ledger.archivedSeal(ctx, job, at) // also when it was pruned while this looked
+	epoch := f.Header().Epoch
+	handovers, err := n.handovers(min(since, epoch), epoch)
 	if err != nil {
 		return nil, err
 	}
-	return receipt.Assemble(chain, envelope, seal, f, outputs)
+	return receipt.Assemble(chain, envelope, seal, f, handovers, outputs)
 }
 
 // receiptFromPeers asks others for a receipt from before this node joined, and believes what verifies.
-func (b *backend) receiptFromPeers(ctx context.Context, job digest.Digest) (*receipt.Receipt, error) {
+func (b *backend) receiptFromPeers(ctx context.Context, job digest.Digest, since uint64) (*receipt.Receipt, error) {
 	n := b.n
-	trust, err := b.Trust(ctx)
+	trust, err := b.Trust(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +100,7 @@ func (b *backend) receiptFromPeers(ctx context.Context, job digest.Digest) (*rec
 			err = fmt.Errorf("it does not verify")
 		}
 		if err == nil {
+			r.Handovers = r.Handovers[min(since, uint64(len(r.Handovers))):] // they came from epoch 0 on
 			return r, nil
 		}
 		n.host.Penalise(p.Key, penaltyPoints, "a false receipt of job "+job.Short()+": "+err.Error())

@@ -172,16 +172,15 @@ func (w *leafWriter) close() error {
 }
 
 // finishRestore goes on with a restore that a crash has interrupted. When its snapshot is not at hand any more, state and
-// chain are removed, so that the node begins anew; what a validator has signed is kept elsewhere and stays.
-func finishRestore(ctx context.Context, db datastore.Batching, folder *statesync.Folder) (*chainstore.Store, error) {
+// chain are removed, so that the node begins anew; what a validator has signed is kept elsewhere and stays. It gives the
+// chain store to go on with.
+func finishRestore(ctx context.Context, db datastore.Batching, chain *chainstore.Store, folder *statesync.Folder) (*chainstore.Store, error) {
 	raw, err := db.Get(ctx, restoreKey)
 	if err != nil && !errors.Is(err, datastore.ErrNotFound) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	pending := err == nil && len(raw) == digest.Size
-	chain, err := chainstore.Open(db)
-	if err != nil || !pending {
-		return chain, err
+	if err != nil || len(raw) != digest.Size {
+		return chain, nil
 	}
 	if s, ok := folder.At(consensus.BlockID(raw)); ok {
 		if _, err = restore(ctx, db, chain, folder, s); err == nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/metanode/metanode/internal/merkle"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
-	"github.com/metanode/metanode/receipt"
 )
 
 // snapshotProtocol is how nodes ask each other for snapshots.
@@ -28,7 +26,7 @@ const snapshotProtocol = "bpi/snapshot/1"
 // driver.Snapshots.
 type snapshots struct {
 	cfg    configs.Storage
-	window consensus.Height // blocks that the leader rule looks at, at most
+	epochs *epochs
 	ledger *ledger
 	chain  *chainstore.Store
 	folder *statesync.Folder
@@ -53,41 +51,6 @@ type task struct {
 	head     *head
 }
 
-// checkHead makes the check of snapshots' heads: with the validators of genesis, and against the trust file if there is one.
-func checkHead(g *consensus.Genesis, genesis *consensus.Block, trustPath string) (statesync.CheckFunc, error) {
-	v, err := consensus.NewVerifier(g, genesis.ID())
-	if err != nil {
-		return nil, err
-	}
-	if trustPath == "" {
-		return func(h *snapshot.Head) (*snapshot.Snapshot, error) { return h.Check(v) }, nil
-	}
-	raw, err := os.ReadFile(trustPath)
-	if err != nil {
-		return nil, fmt.Errorf("trust: %w; write one with: bpi chain trust > trust.json", err)
-	}
-	t, err := receipt.ParseTrust(raw)
-	if err != nil {
-		return nil, fmt.Errorf("trust %s: %w", trustPath, err)
-	}
-	if t.Chain.ID != g.ChainID() {
-		return nil, fmt.Errorf("trust %s is of chain %s, the genesis document of %s; use the matching one", trustPath, t.Chain.DisplayName(), g.DisplayName())
-	}
-	return func(h *snapshot.Head) (*snapshot.Snapshot, error) {
-		s, err := h.Check(v)
-		if err != nil {
-			return nil, err
-		}
-		switch at, c := uint64(s.Height()), t.Checkpoint; {
-		case at < c.Height:
-			return nil, fmt.Errorf("%w: of block %d, before the trust file's checkpoint at %d", snapshot.ErrInvalid, at, c.Height)
-		case at == c.Height && s.Block.ID() != c.Block:
-			return nil, fmt.Errorf("%w: block %d is not the trust file's checkpoint", snapshot.ErrInvalid, at)
-		}
-		return s, nil
-	}, nil
-}
-
 // openSnapshots opens the folder of snapshots and the chain store, and ends a restore that was interrupted. The ledger is
 // opened after it.
 func (n *Node) openSnapshots(ctx context.Context) error {
@@ -99,36 +62,39 @@ func (n *Node) openSnapshots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	check, err := checkHead(n.genesis, genesis, n.cfg.Trust)
+	if n.chain, err = chainstore.Open(n.db); err != nil {
+		return err
+	}
+	known, err := newEpochs(n.genesis, genesis, n.chain, n.cfg.Trust)
 	if err != nil {
 		return err
 	}
-	folder, err := statesync.OpenFolder(filepath.Join(n.cfg.ChainDir(), "snapshots"), n.cfg.Storage.Snapshots, check, n.log.With("room", "snapshots"))
+	folder, err := statesync.OpenFolder(filepath.Join(n.cfg.ChainDir(), "snapshots"), n.cfg.Storage.Snapshots, known.check, n.log.With("room", "snapshots"))
 	if err != nil {
 		return err
 	}
-	if n.chain, err = finishRestore(ctx, n.db, folder); err != nil {
+	if n.chain, err = finishRestore(ctx, n.db, n.chain, folder); err != nil {
 		return err
 	}
+	known.chain = n.chain
 	n.snaps = &snapshots{
-		cfg: n.cfg.Storage, chain: n.chain, folder: folder, log: n.log.With("room", "snapshots"),
+		cfg: n.cfg.Storage, epochs: known, chain: n.chain, folder: folder, log: n.log.With("room", "snapshots"),
 		tasks: make(chan task, 1), wake: make(chan struct{}, 1),
 	}
 	return nil
 }
 
 // join gives the snapshots their peers: it serves those that are here, and fetches.
-func (s *snapshots) join(host *p2p.Host, set *consensus.ValidatorSet) {
-	server := statesync.NewServer(s.folder)
+func (s *snapshots) join(host *p2p.Host) {
+	server := statesync.NewServer(s.folder, s.epochs)
 	limits := p2p.Limits{RequestBytes: statesync.MaxRequestBytes, ResponseBytes: statesync.MaxResponseBytes, PerPeer: 4, Total: 16, PerSecond: 100}
 	host.Handle(snapshotProtocol, limits, func(ctx context.Context, _ sign.PublicKey, req []byte) ([]byte, error) {
 		return server.Serve(ctx, req)
 	})
 	s.fetch = statesync.NewFetcher(statesync.FetchConfig{
-		Folder: s.folder, Network: snapshotPeers{host}, Log: s.log,
+		Folder: s.folder, Epochs: s.epochs, Network: snapshotPeers{host}, Log: s.log,
 		Penalise: func(who sign.PublicKey, reason string) { host.Penalise(who, penaltyPoints, reason) },
 	})
-	s.window = consensus.Height(consensus.LeaderWindow(set.Len()))
 }
 
 // snapshotPeers implements statesync.Network.
@@ -157,7 +123,7 @@ func (s *snapshots) begin() error {
 
 // committed is told by the driver's owner of every final block, after the ledger.
 func (s *snapshots) committed(b *consensus.Block, f *consensus.Finality) {
-	if n := s.cfg.SnapshotInterval; n > 0 && uint64(b.Header.Height)%n == 0 {
+	if n := s.cfg.SnapshotInterval; n > 0 && uint64(b.Header.Height)%n == 0 && !b.Header.Closes() {
 		select {
 		case s.tasks <- task{b, f, s.history.Clone(), s.ledger.head.Load()}:
 		default: // catching up: the next will do
@@ -215,7 +181,11 @@ func (s *snapshots) run(ctx context.Context) error {
 
 // make makes one snapshot.
 func (s *snapshots) make(ctx context.Context, t task) error {
-	recent, err := driver.Recent(s.chain, &t.block.Header, consensus.View(s.window))
+	window, err := s.epochs.window(t.block.Header.Epoch)
+	if err != nil {
+		return err
+	}
+	recent, err := driver.Recent(s.chain, &t.block.Header, window)
 	if err != nil {
 		return err
 	}
@@ -248,21 +218,29 @@ func (s *snapshots) prune(ctx context.Context) error {
 func (s *snapshots) pruneSome(ctx context.Context) (more bool, err error) {
 	s.holds.mu.Lock()
 	defer s.holds.mu.Unlock()
-	n, more, err := s.ledger.prune(ctx, s.chain, s.holds.lowest(s.pruneBelow()))
+	below, err := s.pruneBelow()
+	if err != nil {
+		return false, err
+	}
+	n, more, err := s.ledger.prune(ctx, s.chain, s.holds.lowest(below))
 	s.pruned.Add(uint64(n))
 	return more, err
 }
 
 // pruneBelow is the lowest height that must stay.
-func (s *snapshots) pruneBelow() uint64 {
+func (s *snapshots) pruneBelow() (uint64, error) {
 	list := s.folder.List()
 	if s.cfg.RetainBlocks == 0 || len(list) == 0 {
-		return 0
+		return 0, nil
 	}
-	head := uint64(s.ledger.Height())
-	retain := max(s.cfg.RetainBlocks, uint64(s.window)+1)
-	if head <= retain {
-		return 0
+	head := s.ledger.head.Load().header
+	window, err := s.epochs.window(head.Epoch)
+	if err != nil {
+		return 0, err
 	}
-	return min(head-retain, uint64(list[0].Height()))
+	retain := max(s.cfg.RetainBlocks, uint64(window)+1) // there are no more blocks than views
+	if uint64(head.Height) <= retain {
+		return 0, nil
+	}
+	return min(uint64(head.Height)-retain, uint64(list[0].Height())), nil
 }

@@ -117,7 +117,7 @@ type solo struct {
 	genesis *consensus.Genesis
 	ledger  *ledger
 	chain   *chainstore.Store
-	check   statesync.CheckFunc
+	known   *epochs
 	blocks  []*consensus.Block
 	qc      consensus.QC
 	history merkle.Frontier // of the blocks before the last
@@ -132,10 +132,10 @@ func newSolo(t testing.TB, db datastore.Batching) *solo {
 	if s.ledger, genesis, err = openLedger(t.Context(), db, s.genesis); err != nil {
 		t.Fatal(err)
 	}
-	if s.check, err = checkHead(s.genesis, genesis, ""); err != nil {
+	if s.chain, err = chainstore.Open(db); err != nil {
 		t.Fatal(err)
 	}
-	if s.chain, err = chainstore.Open(db); err != nil {
+	if s.known, err = newEpochs(s.genesis, genesis, s.chain, ""); err != nil {
 		t.Fatal(err)
 	}
 	s.qc = consensus.GenesisQC(genesis)
@@ -204,7 +204,7 @@ func (s *solo) task() task {
 }
 
 func (s *solo) maker(folder *statesync.Folder) *snapshots {
-	return &snapshots{ledger: s.ledger, chain: s.chain, folder: folder, window: 16, log: slog.New(slog.DiscardHandler)}
+	return &snapshots{epochs: s.known, ledger: s.ledger, chain: s.chain, folder: folder, log: slog.New(slog.DiscardHandler)}
 }
 
 // save makes a snapshot of the last committed block.
@@ -219,7 +219,7 @@ func (s *solo) save(folder *statesync.Folder) *snapshot.Snapshot {
 
 func (s *solo) folder(dir string) *statesync.Folder {
 	s.t.Helper()
-	f, err := statesync.OpenFolder(dir, 2, s.check, slog.New(slog.DiscardHandler))
+	f, err := statesync.OpenFolder(dir, 2, s.known.check, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -390,9 +390,9 @@ func TestRestoreKilledAtEveryWrite(t *testing.T) {
 			}
 			back := db.copied()
 			back.left = m
-			if _, err := finishRestore(t.Context(), back, folder); errors.Is(err, errDead) {
+			if _, err := finishRestore(t.Context(), back, opened(t, back), folder); errors.Is(err, errDead) {
 				back.left = 1 << 30
-				if _, err = finishRestore(t.Context(), back, folder); err != nil {
+				if _, err = finishRestore(t.Context(), back, opened(t, back), folder); err != nil {
 					t.Fatalf("killed at writes %d and %d: %v", n, m, err)
 				}
 				s.goesOn(back, snap)
@@ -405,6 +405,15 @@ func TestRestoreKilledAtEveryWrite(t *testing.T) {
 			break
 		}
 	}
+}
+
+func opened(t testing.TB, db datastore.Batching) *chainstore.Store {
+	t.Helper()
+	chain, err := chainstore.Open(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chain
 }
 
 // goesOn checks that a database is that of block 7 or of the snapshot, and that the chain goes on from there.
@@ -445,10 +454,10 @@ func TestRestoreWithoutItsSnapshotBeginsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		back.left = n
-		_, err := finishRestore(t.Context(), back, s.folder(t.TempDir()))
+		_, err := finishRestore(t.Context(), back, opened(t, back), s.folder(t.TempDir()))
 		back.left = 1 << 30
 		if errors.Is(err, errDead) {
-			_, err = finishRestore(t.Context(), back, s.folder(t.TempDir()))
+			_, err = finishRestore(t.Context(), back, opened(t, back), s.folder(t.TempDir()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -530,25 +539,36 @@ func TestPruneBelowKeepsWhatNewPeersNeed(t *testing.T) {
 	s := newSolo(t, newMemory())
 	s.drive(rand.New(rand.NewSource(3)), 120)
 	folder := s.folder(t.TempDir())
-	p := &snapshots{cfg: configs.Storage{RetainBlocks: 64}, window: 16, ledger: s.ledger, chain: s.chain, folder: folder}
-	if got := p.pruneBelow(); got != 0 {
+	p := s.maker(folder)
+	p.cfg = configs.Storage{RetainBlocks: 64}
+	below := func() uint64 {
+		t.Helper()
+		h, err := p.pruneBelow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	if got := below(); got != 0 {
 		t.Errorf("without a snapshot: %d", got)
 	}
 	s.save(folder)
 	s.drive(rand.New(rand.NewSource(4)), 20)
-	if got, want := p.pruneBelow(), uint64(s.ledger.Height())-64; got != want {
+	if got, want := below(), uint64(s.ledger.Height())-64; got != want {
 		t.Errorf("below %d, want %d", got, want)
 	}
 	s.drive(rand.New(rand.NewSource(4)), 100)
-	if got := p.pruneBelow(); got != uint64(folder.List()[0].Height()) {
+	if got := below(); got != uint64(folder.List()[0].Height()) {
 		t.Errorf("below %d, the oldest snapshot is of %d", got, folder.List()[0].Height())
 	}
-	p.window = 500
-	if got := p.pruneBelow(); got != 0 {
-		t.Errorf("with a window of 500 blocks: %d", got)
+	p.cfg.RetainBlocks = 1 // the leader rule of one validator looks 16 views back
+	s.save(folder)
+	s.save(folder)
+	if got, most := below(), uint64(s.ledger.Height())-16; got >= most {
+		t.Errorf("below %d, and the leader rule looks at blocks from %d on", got, most)
 	}
-	p.window, p.cfg.RetainBlocks = 16, 0
-	if got := p.pruneBelow(); got != 0 {
+	p.cfg.RetainBlocks = 0
+	if got := below(); got != 0 {
 		t.Errorf("though all is to be kept: %d", got)
 	}
 }
@@ -585,7 +605,7 @@ func TestReceiptsOfPrunedBlocksVerify(t *testing.T) {
 				t.Fatal(err)
 			}
 			at, _ := s.ledger.seal(t.Context(), job)
-			r, err := n.receiptAt(t.Context(), job, at)
+			r, err := n.receiptAt(t.Context(), job, at, 0)
 			if err != nil {
 				t.Fatalf("receipt of a job sealed in block %d: %v", at.Height, err)
 			}
@@ -658,7 +678,7 @@ func TestTrustFileBoundsSnapshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := func(edit func(*receipt.TrustFile)) (statesync.CheckFunc, error) {
+	check := func(edit func(*receipt.TrustFile)) (*epochs, error) {
 		f := receipt.NewTrustFile(s.genesis, &snap.Block.Header, set)
 		edit(f)
 		raw, err := f.Encode()
@@ -669,7 +689,7 @@ func TestTrustFileBoundsSnapshots(t *testing.T) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return checkHead(s.genesis, s.blocks[0], path)
+		return newEpochs(s.genesis, s.blocks[0], s.chain, path)
 	}
 	for name, c := range map[string]struct {
 		edit func(*receipt.TrustFile)
@@ -684,14 +704,17 @@ func TestTrustFileBoundsSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f(snap.Head()); (err == nil) != c.ok || err != nil && !errors.Is(err, snapshot.ErrInvalid) {
+		if _, err := f.check(snap.Head()); (err == nil) != c.ok || err != nil && !errors.Is(err, snapshot.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if _, err := check(func(f *receipt.TrustFile) { f.Chain.ID[0] ^= 1 }); err == nil {
 		t.Error("the trust file of another chain was taken")
 	}
-	if _, err := checkHead(s.genesis, s.blocks[0], filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := check(func(f *receipt.TrustFile) { f.Validators[0].Weight++ }); err == nil {
+		t.Error("a trust file with other validators of the first epoch was taken")
+	}
+	if _, err := newEpochs(s.genesis, s.blocks[0], s.chain, filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a trust file that is not there was taken")
 	}
 }

@@ -36,7 +36,7 @@ func (n *Node) resend(ctx context.Context) error {
 			if err := n.driver.Submit(tx); err != nil && !errors.Is(err, mempool.ErrDuplicate) {
 				n.log.Warn("command from the outbox not sent; tried again", "err", err)
 			}
-			for _, v := range n.mesh.vals {
+			for _, v := range n.mesh.validators() {
 				if v != n.host.Self() {
 					n.mesh.Send(v, driver.KindTx, tx)
 				}

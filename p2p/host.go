@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -48,12 +49,13 @@ type Host struct {
 	end   context.CancelFunc
 	group *group
 
-	mu       sync.Mutex
-	members  map[peer.ID]time.Time // connected and of this network, since when
-	visitors int                   // strangers in their moment of grace
-	links    []*Links
-	pools    map[poolKey]*pool
-	wake     chan struct{} // pokes the bootstrap loop
+	mu        sync.Mutex
+	members   map[peer.ID]time.Time // connected and of this network, since when
+	visitors  int                   // strangers in their moment of grace
+	links     []*Links
+	protected []peer.ID // never let go to make room, bootstrap peers aside
+	pools     map[poolKey]*pool
+	wake      chan struct{} // pokes the bootstrap loop
 }
 
 // New makes a host and lets it listen; Addrs tells where. Close frees it, whether or not Run was called.
@@ -68,7 +70,7 @@ func New(cfg Config) (*Host, error) {
 	}
 	p := &Host{
 		cfg: cfg, log: cfg.Logger, self: cfg.Key.Public(), group: newGroup(),
-		members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
+		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	defer func() {

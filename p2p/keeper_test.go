@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"crypto/rand"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -47,4 +48,31 @@ func TestOnlyValidatorsAndBootstrapPeersAreProtected(t *testing.T) {
 		}
 		_ = k.Close()
 	}
+}
+
+func TestProtectionGoesWithTheValidators(t *testing.T) {
+	a, b, self := testKeyFor(t), testKeyFor(t), testKeyFor(t)
+	p := testHost(t, func(c *Config) { c.Key, c.Protected = self, []peer.ID{PeerID(a.Public())} })
+	conns := p.h.ConnManager()
+	safe := func(k sign.PrivateKey) bool { return conns.IsProtected(PeerID(k.Public()), tagValidator) }
+	if !safe(a) || safe(b) {
+		t.Fatal("at the start not the configured validators are protected")
+	}
+	p.ProtectOnly([]sign.PublicKey{b.Public(), self.Public()})
+	if safe(a) || !safe(b) || safe(self) {
+		t.Error("not the new validators are protected")
+	}
+	p.ProtectOnly(nil)
+	if safe(b) {
+		t.Error("a validator that left is still protected")
+	}
+}
+
+func testKeyFor(t *testing.T) sign.PrivateKey {
+	t.Helper()
+	k, err := sign.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }

@@ -20,6 +20,8 @@ import (
 //	{"type":"block", ...}        a block's canonical header; its events follow
 //	{"type":"event", ...}        who, what, when, decision, reason
 //	{"type":"certificate", ...}  the block before it is final, and so is all above
+//	{"type":"handover", ...}     the same of a block that closes an epoch, with the validators who follow; before the
+//	                             first block, of earlier blocks, so that the validators are known
 //	{"type":"end", ...}          once: the last block again, and how many events there were
 //
 // An event line's members are the canonical event, spelled out: VerifyAudit encodes them again and rebuilds the
@@ -30,6 +32,7 @@ const (
 	lineBlock       = "block"
 	lineEvent       = "event"
 	lineCertificate = "certificate"
+	lineHandover    = "handover"
 	lineEnd         = "end"
 )
 
@@ -68,6 +71,10 @@ type (
 	certificateLine struct {
 		Type string `json:"type"`
 		Certificate
+	}
+	handoverLine struct {
+		Type string `json:"type"`
+		Handover
 	}
 	endLine struct {
 		Type   string        `json:"type"`
@@ -122,6 +129,9 @@ type AuditSink interface {
 	Block(h *consensus.Header, events [][]byte) error
 	// Certificate takes the proof that the block before is final.
 	Certificate(f *consensus.Finality) error
+	// Handover takes the word of an epoch's validators for the next: in place of the certificate of the block before, which
+	// closes the epoch, or, before the first block, of an earlier one.
+	Handover(h *consensus.Handover) error
 	// End finishes; the writer below stays open.
 	End() error
 }
@@ -192,6 +202,17 @@ func (a *AuditWriter) Certificate(f *consensus.Finality) error {
 	return a.line(certificateLine{lineCertificate, NewCertificate(f)})
 }
 
+// Handover implements AuditSink.
+func (a *AuditWriter) Handover(h *consensus.Handover) error {
+	if a.last != nil {
+		if h.Header().ID() != a.last.ID() {
+			return fmt.Errorf("write the audit file: handover by another block than the one before it")
+		}
+		a.sure = true
+	}
+	return a.line(handoverLine{lineHandover, NewHandover(h)})
+}
+
 // End implements AuditSink.
 func (a *AuditWriter) End() error {
 	if a.last == nil || a.next != a.to+1 || !a.sure {
@@ -231,6 +252,9 @@ func (a *AuditCSV) Block(h *consensus.Header, events [][]byte) error {
 
 // Certificate implements AuditSink; a table has no place for it.
 func (a *AuditCSV) Certificate(*consensus.Finality) error { return nil }
+
+// Handover implements AuditSink; a table has no place for it.
+func (a *AuditCSV) Handover(*consensus.Handover) error { return nil }
 
 // End implements AuditSink.
 func (a *AuditCSV) End() error {

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/light"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/merkle"
 )
@@ -72,7 +73,7 @@ func (v *auditor) detail(step string) string {
 
 type auditor struct {
 	t    *TrustFile
-	set  *consensus.ValidatorSet
+	at   *light.Client // in the epoch of the validators that are believed so far
 	rep  *AuditReport
 	to   uint64
 	last *consensus.Header
@@ -86,11 +87,11 @@ func (v *auditor) run(r io.Reader) (string, error) {
 	if err := v.t.Check(); err != nil {
 		return StepLines, err
 	}
-	set, err := v.t.Set()
+	client, err := v.t.client()
 	if err != nil {
 		return StepLines, err
 	}
-	v.set = set
+	v.at = client
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 0, 64<<10), MaxAuditLine)
 	for s.Scan() {
@@ -132,6 +133,8 @@ func (v *auditor) line(b []byte) (string, error) {
 		return v.event(b)
 	case lineCertificate:
 		return v.certificate(b)
+	case lineHandover:
+		return v.handover(b)
 	case lineEnd:
 		return v.finish(b)
 	}
@@ -189,6 +192,8 @@ func (v *auditor) block(b []byte) (string, error) {
 		return StepHeaders, fmt.Errorf("block %d is of another chain or protocol version", h.Height)
 	case uint64(h.Height) == c.Height && h.ID() != c.Block:
 		return StepHeaders, fmt.Errorf("block %d is not the trust file's checkpoint", h.Height)
+	case v.last != nil && h.Epoch != v.last.NextEpoch():
+		return StepHeaders, fmt.Errorf("block %d is of epoch %d, and the block above is followed by epoch %d", h.Height, h.Epoch, v.last.NextEpoch())
 	}
 	v.last, v.rows, v.sure, v.rep.To = &h, merkle.Frontier{}, false, want
 	return "", nil
@@ -237,15 +242,53 @@ func (v *auditor) certificate(b []byte) (string, error) {
 	if err != nil {
 		return StepCertificate, err
 	}
-	if f.Header().ID() != v.last.ID() || uint64(f.Header().Epoch) != v.t.Checkpoint.Epoch {
-		return StepCertificate, fmt.Errorf("the certificate is not of block %d in epoch %d", v.last.Height, v.t.Checkpoint.Epoch)
+	if f.Header().ID() != v.last.ID() {
+		return StepCertificate, fmt.Errorf("the certificate is not of block %d", v.last.Height)
 	}
-	if err := f.Verify(v.t.Chain.ID, v.set); err != nil {
+	if uint64(v.last.Epoch) < v.t.Checkpoint.Epoch { // by validators from before the trust file's
+		v.sure = v.atCheckpoint()
+		return "", nil
+	}
+	if err := v.at.Check(f); err != nil {
 		return StepCertificate, err
 	}
 	v.sure = true
 	return "", nil
 }
+
+// handover follows the validators: of the block before, or, before the first block, of an earlier one.
+func (v *auditor) handover(b []byte) (string, error) {
+	var l handoverLine
+	if err := unmarshal(b, &l, "line", MaxAuditLine); err != nil {
+		return StepLines, err
+	}
+	if err := v.closeBlock(); err != nil {
+		return StepEvents, err
+	}
+	if err := l.check(); err != nil {
+		return StepLines, err
+	}
+	o, err := l.decode()
+	if err != nil {
+		return StepCertificate, err
+	}
+	h := o.Header()
+	switch {
+	case v.last == nil && uint64(h.Height) >= v.rep.From:
+		return StepLines, fmt.Errorf("handover by block %d before the first block, %d", h.Height, v.rep.From)
+	case v.last != nil && (v.sure || h.ID() != v.last.ID()):
+		return StepLines, fmt.Errorf("the handover is not by block %d, which stands above and needs one", v.last.Height)
+	}
+	passed, err := v.t.follow(v.at, &l.Handover)
+	if err != nil {
+		return StepCertificate, err
+	}
+	v.sure = v.last != nil && (!passed || v.atCheckpoint())
+	return "", nil
+}
+
+// atCheckpoint reports whether the last block is the trust file's checkpoint, which needs no other proof.
+func (v *auditor) atCheckpoint() bool { return uint64(v.last.Height) == v.t.Checkpoint.Height }
 
 func (v *auditor) finish(b []byte) (string, error) {
 	var l endLine

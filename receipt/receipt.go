@@ -16,6 +16,7 @@ const (
 	MaxEventBytes    = 1 << 20
 	MaxPathLength    = 64
 	MaxHeaders       = 1024
+	MaxHandovers     = 1024 // who is further behind needs a newer trust file
 )
 
 // Version is the version of the receipt's form.
@@ -23,14 +24,15 @@ const Version = 1
 
 // Receipt answers, offline and years later: which work was done, on which inputs, by which peers, who agreed, and
 // where the network wrote it down. Its public form is JSON; what the chain hashed is in it as base64 of the very
-// bytes. Verify checks every field of it against another one or the trust file; there is none that may change.
+// bytes. Verify checks every field of it against another one or the trust file; there is none that may change, but for
+// handovers from before the trust file's epoch, which are not looked at.
 type Receipt struct {
 	Version   uint32      `json:"version"`
 	Chain     ChainRef    `json:"chain"`
 	Envelope  Envelope    `json:"envelope"`
 	Seal      Inclusion   `json:"seal"`
 	Finality  Certificate `json:"finality"`
-	Handovers []Handover  `json:"handovers"` // of validator sets between the trust file's epoch and the block's, in order
+	Handovers []Handover  `json:"handovers"` // of validator sets from an early epoch to the block's, in order
 	Outputs   []Archived  `json:"outputs"`   // bytes of outputs, small ones only, sorted by name; may be empty
 }
 
@@ -38,13 +40,6 @@ type Receipt struct {
 type Certificate struct {
 	Headers [][]byte `json:"headers"` // the block of the event first, then its descendants up to the one certified
 	QC      []byte   `json:"certificate"`
-}
-
-// Handover is an epoch-closing block and its certificate: the old set's word for the next one.
-type Handover struct {
-	Headers    [][]byte         `json:"headers"`
-	QC         []byte           `json:"certificate"`
-	Validators []TrustValidator `json:"validators"`
 }
 
 // Archived is one output inline.
@@ -70,17 +65,20 @@ func Parse(b []byte) (*Receipt, error) {
 }
 
 // NewReceipt puts a receipt together: a statement with the signatures of the seal's agreeing peers, the events of the
-// block that sealed the job in canonical bytes, the seal's place among them, and the proof that the block is final.
-// Archived outputs are sorted by name; more than MaxArchivedBytes are left out.
-func NewReceipt(chain ChainRef, e *Envelope, events [][]byte, i int, f *consensus.Finality, outputs []Archived) (*Receipt, error) {
-	return Assemble(chain, e, NewInclusion(events, i), f, outputs)
+// block that sealed the job in canonical bytes, the seal's place among them, the proof that the block is final, and the
+// handovers that lead to the block's epoch, in order. Archived outputs are sorted by name; more than MaxArchivedBytes are left out.
+func NewReceipt(chain ChainRef, e *Envelope, events [][]byte, i int, f *consensus.Finality, handovers []*consensus.Handover, outputs []Archived) (*Receipt, error) {
+	return Assemble(chain, e, NewInclusion(events, i), f, handovers, outputs)
 }
 
 // Assemble is NewReceipt for one who has kept the seal's proof in place of the block's events.
-func Assemble(chain ChainRef, e *Envelope, seal Inclusion, f *consensus.Finality, outputs []Archived) (*Receipt, error) {
+func Assemble(chain ChainRef, e *Envelope, seal Inclusion, f *consensus.Finality, handovers []*consensus.Handover, outputs []Archived) (*Receipt, error) {
 	r := &Receipt{
 		Version: Version, Chain: chain, Envelope: *e, Seal: seal, Finality: NewCertificate(f),
 		Handovers: []Handover{}, Outputs: []Archived{},
+	}
+	for _, h := range handovers {
+		r.Handovers = append(r.Handovers, NewHandover(h))
 	}
 	total := 0
 	for _, o := range outputs {
@@ -107,10 +105,16 @@ func (r *Receipt) check() error {
 		{"event bytes", len(r.Seal.Event), MaxEventBytes},
 		{"steps of the inclusion proof", len(r.Seal.Path), MaxPathLength},
 		{"headers", len(r.Finality.Headers), MaxHeaders},
+		{"handovers", len(r.Handovers), MaxHandovers},
 		{"outputs", len(r.Outputs), MaxOutputs},
 	} {
 		if b.n > b.limit {
 			return fmt.Errorf("receipt with %d %s: over the limit of %d", b.n, b.what, b.limit)
+		}
+	}
+	for i := range r.Handovers {
+		if err := r.Handovers[i].check(); err != nil {
+			return fmt.Errorf("receipt: %w", err)
 		}
 	}
 	total := 0

@@ -35,7 +35,8 @@ type ChainRef struct {
 // DisplayName is the network's name and the first digits of the chain id, as consensus.Genesis has it.
 func (c ChainRef) DisplayName() string { return fmt.Sprintf("%.40s-%s", c.Name, c.ID.String()[:6]) }
 
-// Checkpoint is a block that the verifier takes for final, and the epoch of the validators in the file.
+// Checkpoint is a block that the verifier takes for final, and the epoch of the validators in the file. For an epoch after
+// the first the block is the one that closed the epoch before.
 type Checkpoint struct {
 	Height uint64        `json:"height"`
 	Block  digest.Digest `json:"block"`
@@ -50,26 +51,20 @@ type TrustValidator struct {
 	Name   string         `json:"name"`
 }
 
-// NewTrustFile makes the trust file of a chain at a final block whose epoch has the validators set.
+// NewTrustFile makes the trust file of a chain at a final block that is followed by the validators set: genesis, or the
+// closing block of an epoch, or any block of theirs.
 func NewTrustFile(g *consensus.Genesis, at *consensus.Header, set *consensus.ValidatorSet) *TrustFile {
 	t := &TrustFile{
 		Version: TrustVersion, Chain: ChainRef{ID: g.ChainID(), Name: g.Name}, Protocol: g.Version,
-		Checkpoint: Checkpoint{Height: uint64(at.Height), Block: at.ID(), Epoch: uint64(at.Epoch)},
-		Validators: []TrustValidator{},
-	}
-	for _, v := range set.All() {
-		t.Validators = append(t.Validators, TrustValidator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name})
+		Checkpoint: Checkpoint{Height: uint64(at.Height), Block: at.ID(), Epoch: uint64(at.NextEpoch())},
+		Validators: trustValidators(set.All()),
 	}
 	return t
 }
 
 // Set is the validator set of the file's epoch.
 func (t *TrustFile) Set() (*consensus.ValidatorSet, error) {
-	list := make([]consensus.Validator, 0, len(t.Validators))
-	for _, v := range t.Validators {
-		list = append(list, consensus.Validator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name})
-	}
-	set, err := consensus.NewValidatorSet(list)
+	set, err := consensus.NewValidatorSet(validatorsOf(t.Validators))
 	if err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}

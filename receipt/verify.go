@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/light"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -95,8 +96,14 @@ func Verify(r *Receipt, t *TrustFile, outputs map[string][]byte) *Report {
 		v.skip(StepInclusion, true)
 	}
 	if v.finality != nil {
-		v.step(StepCertificate, true, v.certificate)
-		v.step(StepHandovers, true, v.handovers)
+		// The handovers give the validators to check the certificate with.
+		detail, err := v.handovers()
+		if err == nil {
+			v.step(StepCertificate, true, v.certificate)
+		} else {
+			v.skip(StepCertificate, true)
+		}
+		v.step(StepHandovers, true, func() (string, error) { return detail, err })
 	} else {
 		v.skip(StepCertificate, true)
 		v.skip(StepHandovers, true)
@@ -124,7 +131,7 @@ type verifier struct {
 	trust    *TrustFile
 	outputs  map[string][]byte
 	report   *Report
-	set      *consensus.ValidatorSet
+	client   *light.Client // in the trust file's epoch, and then in the block's
 	event    *Event
 	finality *consensus.Finality
 }
@@ -156,11 +163,11 @@ func (v *verifier) form() (string, error) {
 	if err := t.Check(); err != nil {
 		return "", err
 	}
-	set, err := t.Set()
+	client, err := t.client()
 	if err != nil {
 		return "", err
 	}
-	v.set = set
+	v.client = client
 	if r.Chain != t.Chain {
 		return "", fmt.Errorf("receipt of chain %s (%s): the trust file is for %s (%s)", r.Chain.DisplayName(), r.Chain.ID.Short(), t.Chain.DisplayName(), t.Chain.ID.Short())
 	}
@@ -359,28 +366,44 @@ func (v *verifier) inclusion() (string, error) {
 }
 
 func (v *verifier) certificate() (string, error) {
-	if err := v.finality.Verify(v.trust.Chain.ID, v.set); err != nil {
+	if err := v.client.Check(v.finality); err != nil {
 		return "", err
 	}
 	h := v.finality.Header()
 	return fmt.Sprintf("block %d %s is final by %d validators of epoch %d", h.Height, h.ID().Short(), len(v.finality.QC.Sigs), h.Epoch), nil
 }
 
-// handovers: the validators of the certificate are those of the trust file. Where the sets differ a receipt needs
-// handovers, which this version of the protocol does not make: there is one epoch.
+// handovers: the validators of the block's epoch follow from those of the trust file, each set by the word of the one
+// before; and no handover is too many.
 func (v *verifier) handovers() (string, error) {
-	if n := len(v.receipt.Handovers); n != 0 {
-		return "", fmt.Errorf("%d handovers: protocol version %d has none", n, consensus.ProtocolVersion)
+	c, h := v.trust.Checkpoint, v.finality.Header()
+	if uint64(h.Epoch) < c.Epoch {
+		return "", fmt.Errorf("block %d is of epoch %d, before the trust file's, %d: verify it against a trust file of that epoch or an earlier one", h.Height, h.Epoch, c.Epoch)
 	}
-	c := v.trust.Checkpoint
+	passed := 0
+	for i := range v.receipt.Handovers {
+		skip, err := v.trust.follow(v.client, &v.receipt.Handovers[i])
+		if err != nil {
+			return "", fmt.Errorf("handover %d: %w", i+1, err)
+		}
+		if skip {
+			passed++
+		}
+	}
+	if v.client.Epoch() != h.Epoch {
+		return "", fmt.Errorf("block %d is of epoch %d, and the handovers lead from the trust file's epoch %d to %d: get the receipt again, or a trust file of the block's epoch", h.Height, h.Epoch, c.Epoch, v.client.Epoch())
+	}
 	for i := range v.finality.Headers {
-		h := &v.finality.Headers[i]
-		if uint64(h.Epoch) != c.Epoch {
-			return "", fmt.Errorf("block %d is of epoch %d, the trust file of %d: get a receipt or a trust file of the same epoch", h.Height, h.Epoch, c.Epoch)
-		}
-		if uint64(h.Height) == c.Height && h.ID() != c.Block {
-			return "", fmt.Errorf("block %d is not the trust file's checkpoint", h.Height)
+		if err := v.trust.atCheckpoint(&v.finality.Headers[i]); err != nil {
+			return "", err
 		}
 	}
-	return fmt.Sprintf("none needed: the validators are the trust file's, of epoch %d", c.Epoch), nil
+	detail := fmt.Sprintf("none needed: the validators are the trust file's, of epoch %d", c.Epoch)
+	if n := uint64(h.Epoch) - c.Epoch; n > 0 {
+		detail = fmt.Sprintf("%d, from the trust file's epoch %d to %d", n, c.Epoch, h.Epoch)
+	}
+	if passed > 0 {
+		detail += fmt.Sprintf("; %d from before it not looked at", passed)
+	}
+	return detail, nil
 }

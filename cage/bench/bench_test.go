@@ -344,8 +344,19 @@ func (b *bed) runc() func() error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		b.t.Fatal(err)
 	}
+	root := filepath.Join(dir, "rootfs")
+	for _, d := range []string{"usr", "proc"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for _, d := range []string{"bin", "lib", "lib64"} {
+		if err := os.Symlink("usr/"+d, filepath.Join(root, d)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 	const config = `{"ociVersion":"1.0.2","process":{"terminal":false,"user":{"uid":0,"gid":0},"args":["true"],"env":["PATH=/usr/bin:/bin"],"cwd":"/","noNewPrivileges":true},
-"root":{"path":"/","readonly":true},"mounts":[{"destination":"/proc","type":"proc","source":"proc"}],
+"root":{"path":"rootfs","readonly":true},"mounts":[{"destination":"/proc","type":"proc","source":"proc"},{"destination":"/usr","type":"bind","source":"/usr","options":["rbind","ro"]}],
 "linux":{"namespaces":[{"type":"pid"},{"type":"ipc"},{"type":"uts"},{"type":"mount"},{"type":"network"}]}}`
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
 		b.t.Fatal(err)

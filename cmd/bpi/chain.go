@@ -16,21 +16,37 @@ func chainCommand() *cli.Command {
 		Name:  "chain",
 		Usage: "look at the chain",
 		Subcommands: []*cli.Command{
-			{Name: "status", Usage: "the chain's name and head, and what the peer keeps of it", Action: action(chainStatus)},
-			{Name: "block", Usage: "one block with its events", ArgsUsage: "HEIGHT", Action: action(chainBlock)},
-			{Name: "validators", Usage: "the validators in force", Action: action(chainValidators)},
+			{
+				Name: "status", Usage: "the chain's name and head, and what the peer keeps of it",
+				Flags:  []cli.Flag{watchFlag("a line for each new head")},
+				Action: action(chainStatus),
+			},
+			{
+				Name: "block", Usage: "one block with its events", ArgsUsage: "HEIGHT",
+				Flags:  []cli.Flag{watchFlag("a line for each block, from HEIGHT or the head on")},
+				Action: action(chainBlock),
+			},
+			validatorsCommand(),
+			{
+				Name: "evidence", Usage: "what was proved against validators; every proof is checked here",
+				Flags:  []cli.Flag{watchFlag("each new piece")},
+				Action: action(chainEvidence),
+			},
 			{
 				Name: "events", Usage: "the chain's events, a line each",
 				Flags: []cli.Flag{
 					&cli.Uint64Flag{Name: "from", Usage: "first block `HEIGHT`"},
 					&cli.Uint64Flag{Name: "to", Usage: "last block `HEIGHT` (default: the head)"},
-					&cli.BoolFlag{Name: "follow", Usage: "go on with new ones"},
+					&cli.BoolFlag{Name: "follow", Aliases: []string{"watch"}, Usage: "go on with new ones"},
 				},
 				Action: action(chainEvents),
 			},
 			{
 				Name: "trust", Usage: "write the trust file that receipts are verified against",
-				Description: "A trust file is worth as much as the peer it comes from: get it once, from one you believe.",
+				Description: "A trust file is worth as much as the peer it comes from: get it once, from one you believe. That of the first\n" +
+					"epoch verifies every receipt of the chain, by way of the handovers in it. That of a later one verifies those\n" +
+					"from there on, and does not depend on the keys of validators who have left before.",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "epoch", Value: "0", Usage: "of the validators of this `EPOCH`, or latest"}},
 				Action: action(func(c *cli.Context, e *env) error {
 					if err := noArguments(c); err != nil {
 						return err
@@ -38,7 +54,11 @@ func chainCommand() *cli.Command {
 					return e.withNode(c.Context, func(n *conn) error {
 						ctx, cancel := e.bounded(c.Context, time.Minute)
 						defer cancel()
-						t, err := n.Trust(ctx)
+						epoch, err := epochArgument(c.String("epoch"))
+						if err != nil {
+							return err
+						}
+						t, err := n.Trust(ctx, epoch)
 						if err != nil {
 							return err
 						}
@@ -55,11 +75,26 @@ func chainCommand() *cli.Command {
 	}
 }
 
+// epochArgument reads an epoch's number, or latest.
+func epochArgument(s string) (uint64, error) {
+	if s == "latest" {
+		return api.LatestEpoch, nil
+	}
+	epoch, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, usageError(fmt.Errorf("--epoch %q: want a number, or latest", s))
+	}
+	return epoch, nil
+}
+
 func chainStatus(c *cli.Context, e *env) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
 	return e.withNode(c.Context, func(n *conn) error {
+		if c.Bool("watch") {
+			return watchStatus(c, e, n)
+		}
 		ctx, cancel := e.bounded(c.Context, time.Minute)
 		defer cancel()
 		s, err := n.ChainStatus(ctx)
@@ -91,15 +126,20 @@ func chainStatus(c *cli.Context, e *env) error {
 }
 
 func chainBlock(c *cli.Context, e *env) error {
-	arg, err := argument(c, "height")
-	if err != nil {
-		return err
-	}
-	height, err := strconv.ParseUint(arg, 10, 64)
-	if err != nil {
-		return usageError(fmt.Errorf("height %q: want a number", arg))
+	var height uint64
+	if watch := c.Bool("watch"); !watch || c.NArg() > 0 {
+		arg, err := argument(c, "height")
+		if err != nil {
+			return err
+		}
+		if height, err = strconv.ParseUint(arg, 10, 64); err != nil {
+			return usageError(fmt.Errorf("height %q: want a number", arg))
+		}
 	}
 	return e.withNode(c.Context, func(n *conn) error {
+		if c.Bool("watch") {
+			return watchBlocks(c, e, n, height)
+		}
 		ctx, cancel := e.bounded(c.Context, time.Minute)
 		defer cancel()
 		b, err := n.Block(ctx, height)
@@ -119,6 +159,13 @@ func chainBlock(c *cli.Context, e *env) error {
 		t.row("proposer", b.Proposer)
 		t.row("transactions", fmt.Sprintf("%d, %s", b.Transactions, size(uint64(b.Bytes))))
 		t.row("state root", b.StateRoot)
+		for i := range b.Next {
+			what := ""
+			if i == 0 {
+				what = fmt.Sprintf("closes epoch %d for", b.Epoch)
+			}
+			t.row(what, fmt.Sprintf("%s, weight %d, key %s", called(&b.Next[i]), b.Next[i].Weight, b.Next[i].Key))
+		}
 		if err := t.flush(); err != nil {
 			return err
 		}
@@ -139,28 +186,6 @@ func actor(e *api.Event) string {
 		return "chain"
 	}
 	return e.Actor.Short()
-}
-
-func chainValidators(c *cli.Context, e *env) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	return e.withNode(c.Context, func(n *conn) error {
-		ctx, cancel := e.bounded(c.Context, time.Minute)
-		defer cancel()
-		v, err := n.Validators(ctx)
-		if err != nil {
-			return err
-		}
-		if e.json {
-			return writeJSON(e.out, v)
-		}
-		t := newTable(e.out, "NAME", "WEIGHT", "KEY", "NODE KEY")
-		for _, x := range v.Validators {
-			t.row(orDash(x.Name), x.Weight, x.Key, x.Peer)
-		}
-		return t.flush()
-	})
 }
 
 func chainEvents(c *cli.Context, e *env) error {

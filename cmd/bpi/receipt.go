@@ -21,6 +21,7 @@ func receiptCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "get", Usage: "write a sealed job's receipt", ArgsUsage: "JOB",
+				Flags: []cli.Flag{&cli.Uint64Flag{Name: "since", Usage: "leave out handovers of the validators from before `EPOCH`: for a trust file of that epoch"}},
 				Action: action(func(c *cli.Context, e *env) error {
 					ref, err := argument(c, "job id")
 					if err != nil {
@@ -29,7 +30,7 @@ func receiptCommand() *cli.Command {
 					return e.withNode(c.Context, func(n *conn) error {
 						ctx, cancel := e.bounded(c.Context, time.Minute)
 						defer cancel()
-						r, err := n.Receipt(ctx, ref)
+						r, err := n.ReceiptSince(ctx, ref, c.Uint64("since"))
 						if err != nil {
 							return err
 						}

@@ -51,7 +51,7 @@ func (e *env) trustFor(ctx context.Context, flag string, chain digest.Digest, c 
 	if c == nil {
 		return nil, fmt.Errorf("nothing is known of chain %s: name a trust file with --trust; bpi chain trust writes one while the network is up", chain.Short())
 	}
-	if t, err = c.Trust(ctx); err != nil {
+	if t, err = c.Trust(ctx, 0); err != nil {
 		return nil, err
 	}
 	if t.Chain.ID != chain {

@@ -87,6 +87,9 @@ type Execution struct {
 	StateRoot digest.Digest // of the state after the block
 	EventRoot digest.Digest // RFC 6962 over the block's canonical events
 	Handle    any           // the application's own, handed back by Keep
+	// Next are the validators that follow if the block changes them, and nil if it does not. Such a block has an event, and
+	// is the last that the present ones make.
+	Next []consensus.Validator
 }
 
 // App executes blocks. The driver calls it from one goroutine only.
@@ -144,6 +147,8 @@ type Mempool interface {
 type Committed struct {
 	Block    *consensus.Block
 	Finality *consensus.Finality // Headers[0] is Block's; the genesis block has the genesis certificate instead of a proof
+	// Next are the validators that a closing block hands over to. Put takes them; Head and Block need not give them.
+	Next []consensus.Validator
 }
 
 // ErrNoBlock is wrapped by Store for a block that it does not have.
@@ -159,6 +164,8 @@ type Store interface {
 	Head() (Committed, *merkle.Frontier, bool, error)
 	// Block is the block at a height, or ErrNoBlock.
 	Block(h consensus.Height) (Committed, error)
+	// Handover is the one that began an epoch, from 1 on, or ErrNoBlock.
+	Handover(e consensus.Epoch) (*consensus.Handover, error)
 	// Height is the place of a block, or ErrNoBlock.
 	Height(id consensus.BlockID) (consensus.Height, error)
 	// Base is the height from which on all blocks to the head are here, 0 if all are, and, if the blocks were begun with

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -51,7 +52,26 @@ func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Executi
 	if a.lie.Load() {
 		s.Set([]byte("lie"), []byte(fmt.Sprint(at.Height)))
 	}
-	return driver.Execution{StateRoot: s.Root(), EventRoot: merkle.Root(txs), Handle: s}, nil
+	return driver.Execution{StateRoot: s.Root(), EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(txs)}, nil
+}
+
+// nextIn is the set that a block of txs hands over to: "validators 1 5*3" are the nodes 1 and 5, the latter of weight 3.
+func nextIn(txs [][]byte) (next []consensus.Validator) {
+	for _, tx := range txs {
+		f := strings.Fields(string(tx))
+		if len(f) < 2 || f[0] != "validators" {
+			continue
+		}
+		next = nil
+		for _, x := range f[1:] {
+			who, weight := 0, uint64(1)
+			if n, _ := fmt.Sscanf(x, "%d*%d", &who, &weight); n == 0 {
+				return nil
+			}
+			next = append(next, consensus.Validator{Key: seedKey(who).Public(), Weight: weight, Peer: seedKey(1000 + who).Public()})
+		}
+	}
+	return next
 }
 
 func (a *chainApp) Keep(id consensus.BlockID, h any) {

@@ -29,17 +29,31 @@ func (d *Driver) execute(b *consensus.Block, id consensus.BlockID) error {
 	if ph := &parent.block.Header; h.TimestampMs <= ph.TimestampMs || h.Height != ph.Height+1 {
 		return fmt.Errorf("%w: block %d of view %d: time or height does not follow its parent's", errOutcome, h.Height, h.View)
 	}
+	if ph := &parent.block.Header; d.closing(ph) {
+		if err := checkTrailing(h, ph, len(b.Txs)); err != nil {
+			return err
+		}
+		d.tree.put(b, id, parent, nil)
+		return nil
+	}
 	x, err := d.cfg.App.Execute(blockContext(h), b.Txs)
 	if err != nil {
 		return fmt.Errorf("execute block %d (%s): %w", h.Height, id.Short(), err)
 	}
 	d.count.executed.Add(1)
+	next, err := nextOf(&x, d.own.Set().Digest())
+	if err != nil {
+		return fmt.Errorf("execute block %d (%s): %w", h.Height, id.Short(), err)
+	}
+	if h.NextVals != next {
+		return fmt.Errorf("%w: block %d of view %d by %s: next validators %s, here %s", errOutcome, h.Height, h.View, h.Proposer.Short(), h.NextVals.Short(), next.Short())
+	}
 	if x.StateRoot != h.StateRoot || x.EventRoot != h.EventRoot {
 		return fmt.Errorf("%w: block %d of view %d by %s: state root %s, here %s; event root %s, here %s", errOutcome,
 			h.Height, h.View, h.Proposer.Short(), h.StateRoot.Short(), x.StateRoot.Short(), h.EventRoot.Short(), x.EventRoot.Short())
 	}
 	d.cfg.App.Keep(id, x.Handle)
-	d.tree.put(b, id, parent)
+	d.tree.put(b, id, parent, x.Next)
 	return nil
 }
 
@@ -52,9 +66,11 @@ func (d *Driver) stepBlock(in consensus.Input, id consensus.BlockID) error {
 	if err := d.step(in); err != nil {
 		return err
 	}
-	if !d.replica.Has(id) && d.tree.get(id) != nil && d.tree.headID() != id && !d.committing(id) {
+	if n := d.tree.get(id); n != nil && !d.replica.Has(id) && d.tree.headID() != id && !d.committing(id) {
 		d.tree.remove(id)
-		d.cfg.App.Drop(id)
+		if !n.block.Header.Trails() {
+			d.cfg.App.Drop(id)
+		}
 		return nil
 	}
 	return d.wakeChildren(id)
@@ -75,7 +91,11 @@ func (d *Driver) committing(id consensus.BlockID) bool {
 // onProposal executes a proposal and steps it, or holds it until its parent or its time has come.
 func (d *Driver) onProposal(p consensus.VerifiedProposal) error {
 	b := p.Block()
-	switch err := d.replica.Check(p); {
+	err := d.replica.Check(p)
+	if err != nil {
+		d.accuse(d.replica.Note(p))
+	}
+	switch {
 	case errors.Is(err, consensus.ErrUnknownParent):
 		if d.waitCount < maxWaiting {
 			d.waiting[b.Header.Parent] = append(d.waiting[b.Header.Parent], p)
@@ -149,6 +169,13 @@ func (d *Driver) tryPropose() error {
 	if parent == nil {
 		return fmt.Errorf("propose in view %d: parent %s was not executed here", req.View, parentID.Short())
 	}
+	if req.Closing(d.own) {
+		b := d.trailing(req, parent)
+		id := b.ID()
+		d.tree.put(b, id, parent, nil)
+		d.count.proposed.Add(1)
+		return d.stepBlock(consensus.OwnBlock{Block: b}, id)
+	}
 	pending := d.tree.pending(parentID)
 	txs := d.cfg.Mempool.Reap(int(d.cfg.Genesis.MaxTxsPerBlock), d.cfg.MaxBlockBytes, func(id digest.Digest) bool {
 		_, in := pending[id]
@@ -163,6 +190,9 @@ func (d *Driver) tryPropose() error {
 	}
 	d.count.executed.Add(1)
 	h.StateRoot, h.EventRoot = x.StateRoot, x.EventRoot
+	if h.NextVals, err = nextOf(&x, d.own.Set().Digest()); err != nil {
+		return fmt.Errorf("execute own block %d: %w", h.Height, err)
+	}
 	if txs == nil {
 		txs = [][]byte{}
 	}
@@ -170,7 +200,7 @@ func (d *Driver) tryPropose() error {
 	id := b.ID()
 	if d.tree.get(id) == nil {
 		d.cfg.App.Keep(id, x.Handle)
-		d.tree.put(b, id, parent)
+		d.tree.put(b, id, parent, x.Next)
 	}
 	d.count.proposed.Add(1)
 	return d.stepBlock(consensus.OwnBlock{Block: b}, id)
@@ -186,7 +216,11 @@ func (d *Driver) applyCommits() error {
 			if b.Header.Height <= d.tree.height() {
 				continue
 			}
-			list = append(list, Committed{Block: b, Finality: finality(c, i)})
+			x := Committed{Block: b, Finality: finality(c, i)}
+			if n := d.tree.get(b.ID()); n != nil {
+				x.Next = n.next
+			}
+			list = append(list, x)
 		}
 		if len(list) == 0 {
 			continue
@@ -199,9 +233,15 @@ func (d *Driver) applyCommits() error {
 				return err
 			}
 		}
-		d.announce(list[len(list)-1])
+		last := list[len(list)-1]
+		d.announce(last)
 		if err := d.trimLog(len(list)); err != nil {
 			return err
+		}
+		if last.Block.Header.Closes() {
+			if err := d.nextEpoch(last); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

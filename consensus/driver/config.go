@@ -13,7 +13,7 @@ import (
 // Config is what a driver is made of. A zero duration or size takes the default named beside it.
 type Config struct {
 	Dir              string             // data folder, made if absent; this node's alone
-	Key              sign.PrivateKey    // validator key; the zero key only follows
+	Key              sign.PrivateKey    // validator key: votes while it is in the set; the zero key only follows
 	Genesis          *consensus.Genesis // of the chain
 	GenesisStateRoot digest.Digest      // of the application's genesis state
 	App              App
@@ -42,6 +42,9 @@ type Config struct {
 	Penalise func(node sign.PublicKey, reason string)
 	// OnEvidence is called by the owner for each proof that a validator broke the protocol. nil: it is only logged.
 	OnEvidence func(consensus.Evidence)
+	// OnEpoch is called by the owner when another set has taken over; Driver.Epoch tells of the one at the start. It must
+	// not block. nil: none.
+	OnEpoch func(consensus.Epoch, *consensus.ValidatorSet)
 	// Now is the clock of timestamps; time.Now if nil. Timers use the runtime's.
 	Now func() time.Time
 	Log *slog.Logger // slog.Default() if nil

@@ -37,6 +37,10 @@ func (d *Driver) Deliver(from sign.PublicKey, path Path, kind Kind, msg []byte) 
 		return v
 	}
 	it, err := d.verify(from, path, kind, msg)
+	var other *otherEpoch
+	if errors.As(err, &other) {
+		return d.elsewhere(other) // not learned: the same bytes may be of use when this node is there
+	}
 	if err != nil {
 		d.seen.learn(id, Reject)
 		return d.refused(from, path, kind, err)
@@ -81,10 +85,10 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		it.msg, err = d.verifier.Proposal(p)
-		d.front.Unlock()
-		return it, err
+		return it, d.inEpoch(p.Block.Header.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Proposal(p)
+			return err
+		})
 	case KindVote:
 		v, err := consensus.DecodeVote(msg)
 		if err == nil {
@@ -93,12 +97,14 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		checked, err := d.verifier.Vote(v)
-		d.front.Unlock()
+		var checked consensus.CheckedVote
+		err = d.inEpoch(v.Data.Epoch, func(front *consensus.Verifier) (err error) {
+			checked, err = front.Vote(v)
+			return err
+		})
 		// The replica checks votes in one batch at the quorum. Only a vote from its voter's own node may wait for that: a
 		// stranger's forgery must not take the voter's place, nor be relayed.
-		if err == nil && (path == Gossiped || d.peerOf[v.Voter] != from) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
+		if err == nil && (path == Gossiped || d.term.Load().peerOf[v.Voter] != from) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
 			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
 		}
 		it.msg = heldVote{checked, from}
@@ -111,19 +117,19 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		it.msg, err = d.verifier.Timeout(t)
-		d.front.Unlock()
-		return it, err
+		return it, d.inEpoch(t.Data.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Timeout(t)
+			return err
+		})
 	case KindCertificates:
 		c, err := consensus.DecodeCertificates(msg)
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		it.msg, err = d.verifier.Certificates(c)
-		d.front.Unlock()
-		return it, err
+		return it, d.inEpoch(c.QC.Data.Epoch, func(v *consensus.Verifier) error {
+			it.msg, err = v.Certificates(c)
+			return err
+		})
 	case KindCommitted:
 		var f consensus.Finality
 		err := canon.Unmarshal(msg, &f)
@@ -136,14 +142,14 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 		if err != nil {
 			return it, err
 		}
-		d.front.Lock()
-		defer d.front.Unlock()
-		if err := d.verifier.Finality(&f); err != nil {
-			return it, err
-		}
-		qc, err := d.verifier.QC(&f.QC)
-		it.msg = announced{height: f.Headers[0].Height, qc: qc}
-		return it, err
+		return it, d.inEpoch(f.QC.Data.Epoch, func(v *consensus.Verifier) error {
+			if err := v.Finality(&f); err != nil {
+				return err
+			}
+			qc, err := v.QC(&f.QC)
+			it.msg = announced{height: f.Headers[0].Height, qc: qc}
+			return err
+		})
 	}
 	return it, fmt.Errorf("unknown kind of message %q", kind)
 }
@@ -184,7 +190,7 @@ func (d *Driver) Submit(tx []byte) error {
 
 // sendTx puts a transaction on the streams to the validators. Gossip does not carry the same bytes twice.
 func (d *Driver) sendTx(tx []byte) {
-	for _, to := range d.others {
+	for _, to := range d.term.Load().others {
 		if d.cfg.Network.Send(to, KindTx, tx) {
 			d.count.sent.Add(1)
 		}

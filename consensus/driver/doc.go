@@ -8,8 +8,9 @@
 // this order: writes what the step promised to the log with one fdatasync, sends, commits, arms its timer. A third
 // goroutine, the syncer, asks peers for blocks that are missing; the owner executes what it brings.
 //
-// A node with a validator key votes. One without it follows: it verifies certificates, executes and commits, and sends
-// nothing but requests.
+// A node whose validator key is in the set of the epoch votes. Another one follows: it verifies certificates, executes and
+// commits, and sends nothing but requests. A key that leaves the set, or comes into it, makes a node the other, while it
+// runs.
 //
 // # Durability
 //

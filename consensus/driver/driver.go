@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/metanode/metanode/consensus"
@@ -17,21 +18,20 @@ type Driver struct {
 	cfg     Config
 	chain   digest.Digest
 	genesis *consensus.Block
-	self    sign.PublicKey // zero for a follower
-	set     *consensus.ValidatorSet
-	peerOf  map[sign.PublicKey]sign.PublicKey // validator key to node key
-	others  []sign.PublicKey                  // node keys of the other validators, in set order
+	self    sign.PublicKey       // zero without a validator key
+	term    atomic.Pointer[term] // the owner stores, holding front
 
 	front    sync.Mutex // guards verifier
 	verifier *consensus.Verifier
 	seen     *seen
 	inbox    *inbox
 	foreign  foreignLog
+	hinted   atomic.Int64 // when another epoch's message last made this node look for it, Unix nanoseconds
 	count    counters
 	serving  chan struct{} // one token for each request being answered
 
 	lock    *folderLock
-	wal     *wal // nil for a follower
+	wal     *wal // nil on a node that is no validator and never was one
 	replica *consensus.Replica
 	tree    *tree
 
@@ -39,6 +39,7 @@ type Driver struct {
 	own       *consensus.Verifier // the replica's
 	stores    []*consensus.Block  // not yet in the log
 	save      *consensus.SafetyData
+	later     *consensus.SafetyData // of a later epoch than the chain is in; see newReplica
 	sends     []consensus.Outgoing
 	commits   []*consensus.Commit
 	pace      pace
@@ -76,31 +77,15 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, chain: cfg.Genesis.ChainID(), genesis: genesis, seen: newSeen(),
-		peerOf: map[sign.PublicKey]sign.PublicKey{}, waiting: map[consensus.BlockID][]consensus.VerifiedProposal{},
-		blame: map[*consensus.Vote]sign.PublicKey{}, needs: make(chan need, 1), synced: make(chan batch),
+		waiting: map[consensus.BlockID][]consensus.VerifiedProposal{},
+		blame:   map[*consensus.Vote]sign.PublicKey{}, needs: make(chan need, 1), synced: make(chan batch),
 		serving: make(chan struct{}, maxServing),
 	}
 	d.inbox = newInbox(func() { d.count.dropped.Add(1) })
-	if d.verifier, err = consensus.NewVerifier(cfg.Genesis, genesis.ID()); err != nil {
-		return nil, err
-	}
-	if d.own, err = consensus.NewVerifier(cfg.Genesis, genesis.ID()); err != nil {
-		return nil, err
-	}
-	d.set = d.own.Set()
 	if !cfg.Key.IsZero() {
 		d.self = cfg.Key.Public()
-		if _, ok := d.set.Index(d.self); !ok {
-			return nil, fmt.Errorf("validator key %s is not in the genesis of %s: leave the key out to follow the chain, or use the right genesis", d.self.Short(), cfg.Genesis.DisplayName())
-		}
 	}
-	for _, v := range d.set.All() {
-		d.peerOf[v.Key] = v.Peer
-		if v.Key != d.self {
-			d.others = append(d.others, v.Peer)
-		}
-	}
-	if d.lock, err = lockFolder(cfg.Dir, d.self); err != nil {
+	if d.lock, err = lockFolder(cfg.Dir); err != nil {
 		return nil, err
 	}
 	if err := d.recover(); err != nil {
@@ -253,7 +238,12 @@ func (d *Driver) full() bool { return d.cfg.Mempool.Len() >= int(d.cfg.Genesis.M
 
 // hasWork reports whether the next block should come at once.
 func (d *Driver) hasWork() bool {
-	return d.replica.HasWork() || d.cfg.Mempool.Len() > 0 || d.cfg.App.HasWork(d.tip(), d.nowMs())
+	if d.replica.HasWork() || d.cfg.Mempool.Len() > 0 {
+		return true
+	}
+	tip := d.tip()
+	n := d.tree.get(tip)
+	return n != nil && n.block.Header.Trails() || d.cfg.App.HasWork(tip, d.nowMs())
 }
 
 // tip is the block that the next one will probably extend.
@@ -308,15 +298,20 @@ func (d *Driver) absorb(out consensus.Output) {
 	for _, n := range out.Need {
 		d.kick(need{id: n.Block})
 	}
-	for _, e := range out.Evidence {
-		d.cfg.Log.Error("a validator broke the protocol", "kind", string(e.Kind), "validator", e.Key.Short(), "view", uint64(e.View))
-		if d.cfg.OnEvidence != nil {
-			d.cfg.OnEvidence(e)
-		}
-	}
+	d.accuse(out.Evidence)
 	for _, v := range out.BadVotes {
 		if from, ok := d.blame[v]; ok {
 			d.cfg.Penalise(from, fmt.Sprintf("vote of view %d with a false signature", v.Data.View))
+		}
+	}
+}
+
+// accuse tells of evidence.
+func (d *Driver) accuse(list []consensus.Evidence) {
+	for _, e := range list {
+		d.cfg.Log.Error("a validator broke the protocol", "kind", string(e.Kind), "validator", e.Key.Short(), "view", uint64(e.View))
+		if d.cfg.OnEvidence != nil {
+			d.cfg.OnEvidence(e)
 		}
 	}
 }

@@ -18,7 +18,8 @@ type Snapshots interface {
 	// is how many nodes answered what they have. The syncer calls it.
 	Fetch(ctx context.Context, from consensus.Height) (s *snapshot.Snapshot, asked int, err error)
 	// Install makes the App's state and the Store's chain those of a fetched snapshot, both or, after a crash, neither or
-	// both at the next start. The owner calls it. An error stops the driver.
+	// both at the next start; the Store has the handovers that lead to its epoch. The owner calls it. An error stops the
+	// driver.
 	Install(s *snapshot.Snapshot) error
 }
 
@@ -96,35 +97,49 @@ func (d *Driver) takeSnapshot(s *snapshot.Snapshot) error {
 	if err := d.replayApp(head.Block); err != nil {
 		return err
 	}
-	rec, err := d.recovery(head, d.replica.Safety())
+	safety := d.later // see newReplica: the newest that this node has saved
+	if safety == nil {
+		last := d.replica.Safety()
+		safety = &last
+	}
+	was := d.term.Load()
+	if err := d.openTerm(&head.Block.Header); err != nil {
+		return err
+	}
+	rec, err := d.recovery(head)
 	if err != nil {
 		return err
 	}
-	r, err := consensus.New(consensus.Config{Key: d.cfg.Key, Verifier: d.own}, rec)
-	if err != nil {
-		return fmt.Errorf("go on from the snapshot of block %d: %w", s.Height(), err)
-	}
 	d.tree.reset(head.Block, history)
-	d.replica = r
-	d.propose, d.commits, d.early, d.waitCount = nil, nil, nil, 0
+	d.propose, d.commits, d.early, d.waitCount, d.stores = nil, nil, nil, 0, nil
 	clear(d.waiting)
 	clear(d.blame)
+	if err := d.newReplica(safety, rec); err != nil {
+		return fmt.Errorf("go on from the snapshot of block %d: %w", s.Height(), err)
+	}
 	d.count.height.Store(uint64(head.Block.Header.Height))
 	d.count.snapshots.Add(1)
-	out, err := r.Start()
+	out, err := d.replica.Start()
 	if err != nil {
 		return fmt.Errorf("go on from the snapshot of block %d: %w", s.Height(), err)
 	}
 	d.absorb(out)
+	d.inbox.poke()
+	if t := d.term.Load(); t.epoch != was.epoch && d.cfg.OnEpoch != nil {
+		d.cfg.OnEpoch(t.epoch, t.set)
+	}
 	return nil
 }
 
-// recovery is what a replica begins with above head, without uncommitted blocks.
-func (d *Driver) recovery(head Committed, safety consensus.SafetyData) (consensus.Recovery, error) {
-	rec := consensus.Recovery{Safety: safety, Root: head.Block, RootQC: head.Finality.QC}
-	all, err := Recent(d.cfg.Store, &head.Block.Header, consensus.LeaderWindow(d.set.Len()))
+// recovery is what a replica of the present epoch begins with above head, without uncommitted blocks.
+func (d *Driver) recovery(head Committed) (consensus.Recovery, error) {
+	rec := consensus.Recovery{Root: head.Block, RootQC: head.Finality.QC}
+	if head.Block.Header.Closes() {
+		rec.RootQC = consensus.RootQC(head.Block)
+	}
+	all, err := Recent(d.cfg.Store, &head.Block.Header, consensus.LeaderWindow(d.own.Set().Len()))
 	for _, h := range all {
-		if h.Epoch == head.Block.Header.Epoch {
+		if h.Epoch == d.own.Epoch() {
 			rec.Recent = append(rec.Recent, h)
 		}
 	}

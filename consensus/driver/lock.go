@@ -16,10 +16,9 @@ import (
 // folderLock is the hold of this process on a data folder. The kernel drops it when the process ends, however it ends.
 type folderLock struct{ f *os.File }
 
-// lockFolder takes dir for this process and the key it validates with (the zero key for a follower). Two processes with
-// one key would sign two votes in a view; the lock keeps a second one out of the folder, and the identity file keeps
-// another key from continuing this key's record, or this key from starting over in another's.
-func lockFolder(dir string, key sign.PublicKey) (*folderLock, error) {
+// lockFolder takes dir for this process. Two processes with one key would sign two votes in a view; the lock keeps a
+// second one out of the folder, and claim keeps out another key.
+func lockFolder(dir string) (*folderLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", dir, err)
 	}
@@ -35,25 +34,35 @@ func lockFolder(dir string, key sign.PublicKey) (*folderLock, error) {
 		}
 		return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
 	}
-	l := &folderLock{f}
-	if err := l.claim(dir, key); err != nil {
-		l.release()
-		return nil, err
+	if err = f.Truncate(0); err == nil {
+		_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
-	return l, nil
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
+	}
+	return &folderLock{f}, nil
 }
 
+// identity is the file that names the validator key that has signed from a folder.
+func identity(dir string) string { return filepath.Join(dir, "VALIDATOR") }
+
+// claimed reports whether some key has signed from the folder.
+func claimed(dir string) (bool, error) {
+	_, err := os.Stat(identity(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("data folder %s: %w", dir, err)
+	}
+	return true, nil
+}
+
+// claim makes the folder that of a validator key, which is about to sign from it. The identity file keeps another key from
+// continuing this key's record, or this key from starting over in another's.
 func (l *folderLock) claim(dir string, key sign.PublicKey) error {
-	if err := l.f.Truncate(0); err != nil {
-		return fmt.Errorf("lock data folder %s: %w", dir, err)
-	}
-	if _, err := l.f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
-		return fmt.Errorf("lock data folder %s: %w", dir, err)
-	}
-	if key.IsZero() {
-		return nil
-	}
-	name := filepath.Join(dir, "VALIDATOR")
+	name := identity(dir)
 	want := key.String() + "\n"
 	have, err := os.ReadFile(name)
 	switch {

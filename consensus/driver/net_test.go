@@ -46,12 +46,19 @@ type hub struct {
 
 	mu       sync.Mutex // guards what follows
 	nodes    map[sign.PublicKey]*testNode
-	votes    map[sign.PublicKey]map[consensus.View]consensus.VoteData
+	votes    map[sign.PublicKey]map[place]consensus.VoteData
+	sets     map[consensus.Epoch]*consensus.ValidatorSet
 	blocks   map[consensus.Height]consensus.BlockID
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
 	liar     sign.PublicKey          // answers requests with lies
 	stateful map[sign.PublicKey]datastore.Batching
+}
+
+// place is where a validator votes once.
+type place struct {
+	epoch consensus.Epoch
+	view  consensus.View
 }
 
 // testNode is one incarnation of a node; it is its own driver.Network.
@@ -91,7 +98,8 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 		g.Validators = append(g.Validators, consensus.Validator{Key: seedKey(i).Public(), Weight: 1, Peer: seedKey(1000 + i).Public()})
 	}
 	return &hub{
-		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, votes: map[sign.PublicKey]map[consensus.View]consensus.VoteData{},
+		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, votes: map[sign.PublicKey]map[place]consensus.VoteData{},
+		sets:   map[consensus.Epoch]*consensus.ValidatorSet{},
 		blocks: map[consensus.Height]consensus.BlockID{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
@@ -103,6 +111,13 @@ func (h *hub) newNode(i int, dir string) *testNode {
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
+	return n
+}
+
+// newCandidate makes node i with a validator key, whether it is in the set or not.
+func (h *hub) newCandidate(i int, dir string) *testNode {
+	n := h.newNode(i, dir)
+	n.key = seedKey(i)
 	return n
 }
 
@@ -209,12 +224,22 @@ func (n *testNode) end() error {
 
 // committed checks agreement.
 func (h *hub) committed(b *consensus.Block, f *consensus.Finality) {
-	set, err := consensus.NewValidatorSet(h.genesis.Validators)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var err error
+	set := h.sets[b.Header.Epoch]
+	if set == nil && b.Header.Epoch == 0 {
+		if set, err = consensus.NewValidatorSet(h.genesis.Validators); err == nil {
+			h.sets[0] = set
+		}
+	}
 	if err == nil {
 		err = f.Verify(h.genesis.ChainID(), set)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	if err == nil && b.Header.Closes() {
+		o := consensus.Handover{Finality: *f, Next: nextIn(b.Txs)}
+		h.sets[b.Header.Epoch+1], err = o.Verify(h.genesis.ChainID(), b.Header.Epoch, set)
+	}
 	if err != nil {
 		h.t.Errorf("block %d: %v", b.Header.Height, err)
 	}
@@ -263,13 +288,14 @@ func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
 	defer n.h.mu.Unlock()
 	m := n.h.votes[v.Voter]
 	if m == nil {
-		m = map[consensus.View]consensus.VoteData{}
+		m = map[place]consensus.VoteData{}
 		n.h.votes[v.Voter] = m
 	}
-	if w, ok := m[v.Data.View]; ok && w != v.Data {
-		n.h.t.Errorf("%s voted twice in view %d", v.Voter.Short(), v.Data.View)
+	at := place{v.Data.Epoch, v.Data.View}
+	if w, ok := m[at]; ok && w != v.Data {
+		n.h.t.Errorf("%s voted twice in view %d of epoch %d", v.Voter.Short(), at.view, at.epoch)
 	}
-	m[v.Data.View] = v.Data
+	m[at] = v.Data
 	return true
 }
 

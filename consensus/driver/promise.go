@@ -18,7 +18,7 @@ type entry struct {
 // flush makes what was promised durable and then sends. Blocks alone wait for the next promise: until then nothing
 // depends on them, and they can be fetched again.
 func (d *Driver) flush() error {
-	if d.wal == nil {
+	if d.wal == nil || !d.count.validates.Load() {
 		d.stores, d.save = nil, nil
 	}
 	if d.save != nil {
@@ -83,9 +83,10 @@ func (d *Driver) send(out consensus.Outgoing) error {
 	d.seen.learn(messageHash(Direct, kind, raw), Accept) // our own words may come back by gossip
 	d.seen.learn(messageHash(Gossiped, kind, raw), Accept)
 	if !d.cfg.NoFastPath {
-		to := d.others
+		t := d.term.Load()
+		to := t.others
 		if !out.To.IsZero() {
-			to = []sign.PublicKey{d.peerOf[out.To]}
+			to = []sign.PublicKey{t.peerOf[out.To]}
 		}
 		for _, node := range to {
 			if d.cfg.Network.Send(node, kind, raw) {
@@ -110,9 +111,11 @@ func (d *Driver) gossip(kind Kind, raw []byte) {
 }
 
 // announce tells followers of a committed block. Its proposer does, so that one copy goes round and not one of each
-// validator's; who misses it learns of the block from the next, or by asking.
+// validator's; who misses it learns of the block from the next, or by asking. A closing block every validator announces:
+// those who follow are waiting for it, and the next block may be theirs to make.
 func (d *Driver) announce(x Committed) {
-	if d.self.IsZero() || x.Block.Header.Proposer != d.self || len(x.Finality.Headers) != 1 {
+	h := &x.Block.Header
+	if len(x.Finality.Headers) != 1 || !d.count.validates.Load() || h.Proposer != d.self && !h.Closes() {
 		return
 	}
 	raw := x.Finality.Encode()

@@ -20,11 +20,17 @@ func (d *Driver) recover() error {
 	}
 	d.tree = newTree(head.Block, history)
 	d.count.height.Store(uint64(head.Block.Header.Height))
-	safety, blocks, err := d.openLog()
+	safety, blocks, err := d.readLog()
 	if err != nil {
 		return err
 	}
-	rec, err := d.recovery(head, *safety)
+	if err := d.openTerm(&head.Block.Header); err != nil {
+		return err
+	}
+	if t := d.term.Load(); !d.self.IsZero() && !t.member {
+		d.cfg.Log.Info("this node's validator key is not in the set: it follows the chain, and validates if the validators let it in", "key", d.self.Short(), "epoch", uint64(t.epoch))
+	}
+	rec, err := d.recovery(head)
 	if err != nil {
 		return err
 	}
@@ -32,7 +38,7 @@ func (d *Driver) recover() error {
 	sort.SliceStable(blocks, func(i, j int) bool { return blocks[i].Header.Height < blocks[j].Header.Height })
 	for _, b := range blocks {
 		id := b.ID()
-		if b.Header.Height <= head.Block.Header.Height || d.tree.get(b.Header.Parent) == nil || d.tree.get(id) != nil {
+		if b.Header.Height <= head.Block.Header.Height || b.Header.Epoch != d.own.Epoch() || d.tree.get(b.Header.Parent) == nil || d.tree.get(id) != nil {
 			continue
 		}
 		if err := d.execute(b, id); err != nil {
@@ -40,8 +46,7 @@ func (d *Driver) recover() error {
 		}
 		rec.Blocks = append(rec.Blocks, b)
 	}
-	d.replica, err = consensus.New(consensus.Config{Key: d.cfg.Key, Verifier: d.own}, rec)
-	if err != nil {
+	if err := d.newReplica(safety, rec); err != nil {
 		return fmt.Errorf("recover from %s: %w", d.cfg.Dir, err)
 	}
 	d.pace = pace{base: d.cfg.BaseTimeout, most: d.cfg.MaxTimeout, idle: d.idle(), poll: d.cfg.WorkPoll}
@@ -95,7 +100,7 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 		if err != nil {
 			return fmt.Errorf("replay block %d: %w", h, err)
 		}
-		if out.StateRoot != b.Header.StateRoot || out.EventRoot != b.Header.EventRoot {
+		if out.StateRoot != b.Header.StateRoot || out.EventRoot != b.Header.EventRoot || (out.Next != nil) != b.Header.Closes() {
 			return fmt.Errorf("replay block %d: %w: remove the application's state so that it is built again", h, errOutcome)
 		}
 		app.Keep(id, out.Handle)
@@ -106,15 +111,26 @@ func (d *Driver) replayApp(head *consensus.Block) error {
 	return nil
 }
 
-// openLog reads the log: the last safety data and all blocks. A follower has none.
-func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
-	fresh := consensus.FreshSafety(d.genesis)
-	safety := &fresh
+// readLog reads the log, if there is one: a node that never was a validator has none.
+func (d *Driver) readLog() (*consensus.SafetyData, []*consensus.Block, error) {
 	if d.self.IsZero() {
-		return safety, nil, nil
+		return nil, nil, nil
 	}
+	used, err := claimed(d.cfg.Dir)
+	if err != nil || !used {
+		return nil, nil, err
+	}
+	return d.openLog()
+}
+
+// openLog makes the folder this key's and opens the log: its last safety data, nil for none, and all its blocks.
+func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
+	err := d.lock.claim(d.cfg.Dir, d.self)
+	if err != nil {
+		return nil, nil, err
+	}
+	var safety *consensus.SafetyData
 	var blocks []*consensus.Block
-	var err error
 	d.wal, err = openWAL(d.cfg.Dir, d.cfg.SegmentBytes, func(payload []byte) (consensus.Height, error) {
 		var e entry
 		if err := canon.Unmarshal(payload, &e); err != nil {

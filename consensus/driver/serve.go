@@ -120,6 +120,9 @@ func (d *Driver) serveRange(ctx context.Context, r rangeRequest) (a answer, err 
 			break
 		}
 		a.Blocks, proof = append(a.Blocks, raw), x.Finality
+		if x.Block.Header.Closes() {
+			break // a proof is of one epoch
+		}
 	}
 	if proof != nil {
 		a.Finality = [][]byte{proof.Encode()}

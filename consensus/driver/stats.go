@@ -10,7 +10,8 @@ import (
 type Stats struct {
 	Height     consensus.Height // last committed
 	View       consensus.View
-	Validator  bool
+	Epoch      consensus.Epoch
+	Validator  bool   // votes in this epoch
 	Recovered  bool   // what the log proves to be final is committed again; before, Height may be below what it was
 	Blocks     uint64 // committed
 	Txs        uint64 // committed
@@ -29,7 +30,8 @@ type Stats struct {
 
 type counters struct {
 	recovered                                                      atomic.Bool
-	height, view                                                   atomic.Uint64
+	validates                                                      atomic.Bool
+	height, view, epoch                                            atomic.Uint64
 	blocks, txs, proposed, timeouts, executed, duplicates, dropped atomic.Uint64
 	refused, fetched, snapshots, syncs, sent, gossiped             atomic.Uint64
 }
@@ -38,7 +40,7 @@ type counters struct {
 func (d *Driver) Stats() Stats {
 	c := &d.count
 	return Stats{
-		Height: consensus.Height(c.height.Load()), View: consensus.View(c.view.Load()), Validator: !d.cfg.Key.IsZero(), Recovered: c.recovered.Load(),
+		Height: consensus.Height(c.height.Load()), View: consensus.View(c.view.Load()), Epoch: consensus.Epoch(c.epoch.Load()), Validator: c.validates.Load(), Recovered: c.recovered.Load(),
 		Blocks: c.blocks.Load(), Txs: c.txs.Load(), Proposed: c.proposed.Load(), Timeouts: c.timeouts.Load(),
 		Executed: c.executed.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(), Refused: c.refused.Load(),
 		Fetched: c.fetched.Load(), Snapshots: c.snapshots.Load(), Syncs: c.syncs.Load(), Sent: c.sent.Load(), Gossiped: c.gossiped.Load(),

@@ -22,7 +22,7 @@ type need struct {
 	ahead bool // somebody is known to be far ahead
 }
 
-// kick asks the syncer to work. A newer need replaces one that it has not taken up.
+// kick asks the syncer to work. A newer need replaces one that it has not taken up, but for what is known of others.
 func (d *Driver) kick(n need) {
 	for {
 		select {
@@ -31,7 +31,8 @@ func (d *Driver) kick(n need) {
 		default:
 		}
 		select {
-		case <-d.needs:
+		case old := <-d.needs:
+			n.ahead = n.ahead || old.ahead
 		default:
 		}
 	}
@@ -52,6 +53,9 @@ func (d *Driver) takeBatch(b batch) error {
 		return d.takeSnapshot(b.snap)
 	}
 	if b.chain != nil {
+		if b.chain.Blocks()[0].Header.Epoch != d.own.Epoch() {
+			return nil // the epoch has ended meanwhile
+		}
 		for _, blk := range b.chain.Blocks() {
 			if blk.Header.Height <= d.tree.height() {
 				continue
@@ -106,11 +110,29 @@ type syncer struct {
 }
 
 func newSyncer(d *Driver) (*syncer, error) {
-	v, err := consensus.NewVerifier(d.cfg.Genesis, d.genesis.ID())
-	if err != nil {
-		return nil, err
+	s := &syncer{d: d}
+	return s, s.follow()
+}
+
+// follow makes the verifier that of the present epoch.
+func (s *syncer) follow() error {
+	t := s.d.term.Load()
+	if s.verifier != nil && s.verifier.Epoch() == t.epoch {
+		return nil
 	}
-	return &syncer{d: d, verifier: v}, nil
+	v, err := s.d.verifierOf(t.handover)
+	if err == nil {
+		s.verifier = v
+	}
+	return err
+}
+
+// lie is an answer that does not verify: a lie, unless the epoch has ended while it came.
+func (s *syncer) lie(err error) error {
+	if s.verifier.Epoch() != s.d.term.Load().epoch {
+		return fmt.Errorf("the epoch has ended meanwhile: %w", err)
+	}
+	return &lieError{err}
 }
 
 // run works off needs, and asks for what is new when nothing has come for a while: after a start, and on a node that
@@ -167,7 +189,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) {
 			nothing++
 		}
 	}
-	if n.ahead && nothing > 0 { // there is more, and who was asked does not have what comes next: perhaps nobody has
+	if (n.ahead || !n.id.IsZero()) && nothing > 0 { // there is more, and nobody who was asked has what comes next
 		s.joinPruned(ctx)
 	}
 	if !n.id.IsZero() && s.d.tree.get(n.id) == nil && len(peers) > 0 {
@@ -209,6 +231,9 @@ func (s *syncer) ask(ctx context.Context, p sign.PublicKey, n need) (bool, error
 func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 	found := false
 	for ctx.Err() == nil {
+		if err := s.follow(); err != nil {
+			return found, err
+		}
 		from := s.d.tree.height() + 1
 		blocks, proof, err := s.request(ctx, p, KindRange, canon.Must(&rangeRequest{From: from}))
 		if err != nil || len(blocks) == 0 {
@@ -219,7 +244,7 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 		}
 		chain, err := s.verifier.Chain(blocks, proof)
 		if err != nil {
-			return found, &lieError{err}
+			return found, s.lie(err)
 		}
 		if !s.hand(ctx, batch{chain: &chain}) {
 			return found, ctx.Err()
@@ -237,6 +262,9 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 
 // askBlocks asks p for a block and its ancestors down to the head. It reports whether they link to our tree.
 func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.BlockID) (bool, error) {
+	if err := s.follow(); err != nil {
+		return false, err
+	}
 	var list []consensus.VerifiedBlock // nearest first
 	want := id
 	for round := 0; round < 4 && ctx.Err() == nil; round++ {
@@ -254,7 +282,7 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 		for _, b := range blocks {
 			v, err := s.verifier.Block(b, want)
 			if err != nil {
-				return false, &lieError{err}
+				return false, s.lie(err)
 			}
 			list = append(list, v)
 			want = b.Header.Parent

@@ -14,6 +14,7 @@ type executed struct {
 	id      consensus.BlockID
 	history *merkle.Frontier // with this block
 	txs     []digest.Digest
+	next    []consensus.Validator // that execution led to; nil for no change
 }
 
 // tree holds the last committed block and the executed ones above it. The owner writes; Serve reads.
@@ -58,8 +59,8 @@ func (t *tree) height() consensus.Height {
 }
 
 // put adds an executed block on parent.
-func (t *tree) put(b *consensus.Block, id consensus.BlockID, parent *executed) {
-	n := &executed{block: b, id: id, history: parent.history.Clone()}
+func (t *tree) put(b *consensus.Block, id consensus.BlockID, parent *executed, next []consensus.Validator) {
+	n := &executed{block: b, id: id, history: parent.history.Clone(), next: next}
 	n.history.Append(id[:])
 	for _, tx := range b.Txs {
 		n.txs = append(n.txs, digest.Of(tx))
@@ -75,7 +76,15 @@ func (t *tree) remove(id consensus.BlockID) {
 	delete(t.nodes, id)
 }
 
-// commit moves the head to id and gives the blocks that can never be committed now: all that do not descend from it.
+// clear forgets the blocks above the head. After a closing block these are trailing ones, which the application never saw.
+func (t *tree) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.nodes)
+}
+
+// commit moves the head to id and gives the executed blocks that can never be committed now: all that do not descend from
+// it.
 func (t *tree) commit(id consensus.BlockID) (dead []consensus.BlockID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,13 +101,17 @@ func (t *tree) commit(id consensus.BlockID) (dead []consensus.BlockID) {
 		alive[n.id] = v
 		return v
 	}
+	var gone []*executed
 	for _, n := range t.nodes {
 		if !lives(n) {
-			dead = append(dead, n.id)
+			gone = append(gone, n)
 		}
 	}
-	for _, x := range dead {
-		delete(t.nodes, x)
+	for _, n := range gone {
+		delete(t.nodes, n.id)
+		if !n.block.Header.Trails() {
+			dead = append(dead, n.id)
+		}
 	}
 	return dead
 }

@@ -231,23 +231,41 @@ func TestFolderHasOneOwner(t *testing.T) {
 		return k.Public()
 	}
 	a, b := key(), key()
-	l, err := lockFolder(dir, a)
+	// take is the folder's lock with the key's claim, or without one for a follower.
+	take := func(k sign.PublicKey) (*folderLock, error) {
+		l, err := lockFolder(dir)
+		if err != nil || k.IsZero() {
+			return l, err
+		}
+		if err := l.claim(dir, k); err != nil {
+			l.release()
+			return nil, err
+		}
+		return l, nil
+	}
+	if used, err := claimed(dir); used || err != nil {
+		t.Fatalf("a fresh folder is claimed: %t, %v", used, err)
+	}
+	l, err := take(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockFolder(dir, a); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
+	if used, err := claimed(dir); !used || err != nil {
+		t.Fatalf("the folder is not claimed: %v", err)
+	}
+	if _, err := take(a); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
 		t.Fatalf("second node: %v", err)
 	}
 	l.release()
-	if _, err := lockFolder(dir, b); err == nil || !strings.Contains(err.Error(), a.Short()) {
+	if _, err := take(b); err == nil || !strings.Contains(err.Error(), a.Short()) {
 		t.Fatalf("other key: %v", err)
 	}
-	l, err = lockFolder(dir, a)
+	l, err = take(a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.release()
-	if l, err = lockFolder(dir, sign.PublicKey{}); err != nil {
+	if l, err = take(sign.PublicKey{}); err != nil {
 		t.Fatalf("follower: %v", err)
 	}
 	l.release()

@@ -104,7 +104,7 @@ func explore(first, last uint64, workers int, change func(*Scenario)) (Survey, e
 				}
 				c := casts[s.Validators]
 				if c == nil {
-					if c, mine.err = newCast(s.Validators); mine.err != nil {
+					if c, mine.err = newCast(s.Validators, 0); mine.err != nil {
 						return
 					}
 					casts[s.Validators] = c

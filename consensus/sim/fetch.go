@@ -28,8 +28,9 @@ func (n *node) commit(c *consensus.Commit) error {
 	if err := n.referee.certificate(&c.QC); err != nil {
 		return err
 	}
+	verifier := n.at(c.QC.Data.Epoch)
 	for _, i := range []int{0, len(c.Blocks) - 1} {
-		if err := n.verifier.Finality(c.Finality(i)); err != nil {
+		if err := verifier.Finality(c.Finality(i)); err != nil {
 			return violation("node %d commits without a proof: %w", n.id, err)
 		}
 	}
@@ -38,7 +39,10 @@ func (n *node) commit(c *consensus.Commit) error {
 			delete(n.blocks, id)
 		}
 	}
-	n.proof = c.Finality(len(c.Blocks) - 1)
+	n.proof, n.lost = c.Finality(len(c.Blocks)-1), false
+	if n.head().Header.Closes() {
+		return n.close()
+	}
 	return nil
 }
 
@@ -61,15 +65,7 @@ func (n *node) serve(to *node, id consensus.BlockID, height consensus.Height) er
 	if n.height() <= height {
 		return nil
 	}
-	run, proof := n.final[height+1:], n.proof
-	if len(run) > maxRun {
-		run = run[:maxRun]
-		proof = &consensus.Finality{QC: n.proof.QC}
-		for _, b := range n.final[run[len(run)-1].Header.Height:] {
-			proof.Headers = append(proof.Headers, b.Header)
-		}
-		proof.Headers = append(proof.Headers, n.proof.Headers[1:]...)
-	}
+	run, proof := n.provable(n.final[height+1:])
 	n.answer(to, run[len(run)-1].ID(), func() error { return to.catchUp(run, proof) })
 	return nil
 }
@@ -85,7 +81,10 @@ func (n *node) got(b *consensus.Block, id consensus.BlockID) error {
 	if n.replica == nil || n.replica.Has(id) {
 		return nil
 	}
-	v, err := n.verifier.Block(b, id)
+	if b.Header.Epoch != n.epoch() {
+		return nil
+	}
+	v, err := n.verifier().Block(b, id)
 	if err != nil {
 		return violation("an honest block was refused: %w", err)
 	}
@@ -110,7 +109,10 @@ func (n *node) catchUp(run []*consensus.Block, proof *consensus.Finality) error 
 	if n.replica == nil {
 		return nil
 	}
-	c, err := n.verifier.Chain(run, proof)
+	if run[0].Header.Epoch != n.epoch() {
+		return nil
+	}
+	c, err := n.verifier().Chain(run, proof)
 	if err != nil {
 		return violation("an honest chain was refused: %w", err)
 	}

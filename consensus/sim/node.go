@@ -29,6 +29,7 @@ type play struct {
 	evidence int
 	heldBack int            // proposals kept because their time was too far ahead of a clock
 	views    consensus.View // highest entered
+	reached  consensus.Epoch
 }
 
 // stage is the world around the nodes: the timed network of Run, or the rounds of a Twins scenario.
@@ -68,18 +69,23 @@ type node struct {
 	final  []*consensus.Block                     // committed, by height; genesis first
 	proof  *consensus.Finality                    // of the last committed, nil for genesis
 
+	handovers map[consensus.Height]*consensus.Finality // the proofs of the closing blocks
+
 	// memory; replica is nil while down
 	replica *consensus.Replica
 	life    int // counts restarts, so that what an earlier life began is dropped
 	orphans map[consensus.BlockID]consensus.VerifiedProposal
 	fetched map[consensus.BlockID]consensus.VerifiedBlock
-	highQC  consensus.View // of the highest certificate that the referee has seen here
+	highQC  consensus.View // of the highest certificate of this life that the referee has seen here
+	lost    bool           // has heard of a later epoch, and asked
+	expired int            // timers that ran out in this life
 }
 
 func (p *play) join(key sign.PrivateKey) *node {
 	n := &node{
 		play: p, id: len(p.nodes), key: key, safety: consensus.FreshSafety(p.root),
 		blocks: make(map[consensus.BlockID]*consensus.Block), final: []*consensus.Block{p.root},
+		handovers: make(map[consensus.Height]*consensus.Finality),
 	}
 	p.nodes = append(p.nodes, n)
 	return n
@@ -93,9 +99,15 @@ func (n *node) boot() error {
 	if err != nil {
 		return violation("node %d cannot read its safety data: %w", n.id, err)
 	}
-	rec := consensus.Recovery{Safety: *s, Root: n.final[len(n.final)-1], RootQC: consensus.GenesisQC(n.root)}
-	if n.proof != nil {
+	rec := consensus.Recovery{Safety: *s, Root: n.head(), RootQC: consensus.RootQC(n.head())}
+	if n.proof != nil && !n.head().Header.Closes() {
 		rec.RootQC = n.proof.QC
+	}
+	switch {
+	case s.Epoch > n.epoch():
+		return violation("node %d has signed in epoch %d and is in %d", n.id, s.Epoch, n.epoch())
+	case s.Epoch < n.epoch(): // it has signed nothing in this one
+		rec.Safety = consensus.FreshSafety(n.rootOfEpoch())
 	}
 	for _, b := range n.final[:len(n.final)-1] {
 		rec.Recent = append(rec.Recent, b.Header)
@@ -107,8 +119,9 @@ func (n *node) boot() error {
 	n.orphans = make(map[consensus.BlockID]consensus.VerifiedProposal)
 	n.fetched = make(map[consensus.BlockID]consensus.VerifiedBlock)
 	n.life++
+	n.highQC, n.lost, n.expired = 0, false, 0
 	n.trace.note(traceBoot, n.id, uint64(n.life), digest.Digest{})
-	n.replica, err = consensus.New(consensus.Config{Key: n.key, Verifier: n.verifier, Schedule: n.schedule}, rec)
+	n.replica, err = consensus.New(consensus.Config{Key: n.key, Verifier: n.verifier(), Schedule: n.schedule}, rec)
 	if err != nil {
 		return err
 	}
@@ -136,6 +149,8 @@ func (n *node) expire() error {
 	if n.replica == nil {
 		return nil
 	}
+	n.lost = false
+	n.askAround()
 	v := n.replica.View()
 	n.trace.note(traceTimer, n.id, uint64(v), digest.Digest{})
 	return n.step(consensus.TimerExpired{View: v})
@@ -180,6 +195,9 @@ func (n *node) obey(out consensus.Output) error {
 	}
 	if end == diesAfterSending {
 		return n.die()
+	}
+	if n.replica.Closed() {
+		return n.succeed()
 	}
 	if qc := &n.replica.Certificates().QC; qc.Data.View > n.highQC {
 		n.highQC = qc.Data.View
@@ -233,11 +251,19 @@ func (n *node) build(q *consensus.ProposeRequest) *consensus.Block {
 	for i := range (n.id + int(q.View)) % 3 {
 		txs = append(txs, fmt.Appendf(nil, "transaction %d of view %d by node %d in life %d", i, q.View, n.id, n.life))
 	}
-	h := q.Header(n.verifier, n.key.Public())
+	if q.Closing(n.verifier()) {
+		h := q.Trailing(n.verifier(), n.key.Public())
+		h.TimestampMs = max(q.Parent.Header.TimestampMs+1, n.stage.clock(n))
+		return &consensus.Block{Header: h, Justify: q.Justify, Txs: [][]byte{}}
+	}
+	h := q.Header(n.verifier(), n.key.Public())
 	h.TimestampMs = max(q.Parent.Header.TimestampMs+1, n.stage.clock(n))
 	h.TxRoot = merkle.Root(txs)
 	h.EventRoot = digest.Sum("sim/built", []byte(fmt.Sprint(n.id, n.life)))
 	h.StateRoot = execute(q.Parent, txs)
+	if next, err := n.follows(h.Height, h.Epoch); err == nil { // else no set, which propose finds
+		h.NextVals = next
+	}
 	return &consensus.Block{Header: h, Justify: q.Justify, Txs: txs}
 }
 
@@ -276,7 +302,11 @@ func (n *node) send(o consensus.Outgoing) error {
 // receive verifies and steps a message. Everything on this network is honestly made, so a refusal by the Verifier is a
 // fault of the code.
 func (n *node) receive(m consensus.Message) error {
-	v := n.verifier
+	if e := epochOf(m); e != n.epoch() {
+		n.elsewhere(e)
+		return nil
+	}
+	v := n.verifier()
 	var in []consensus.Input
 	var err error
 	switch m := m.(type) {
@@ -310,7 +340,7 @@ func (n *node) receive(m consensus.Message) error {
 
 // propose takes a proposal as a driver does. One that is too far ahead of this node's clock waits.
 func (n *node) propose(p consensus.VerifiedProposal) error {
-	if n.replica == nil {
+	if n.replica == nil || p.Block().Header.Epoch != n.epoch() {
 		return nil
 	}
 	limit := n.stage.clock(n) + n.genesis.MaxTimestampAhead
@@ -328,8 +358,15 @@ func (n *node) propose(p consensus.VerifiedProposal) error {
 	err := n.replica.Check(p)
 	switch {
 	case err == nil:
-		if p.Block().Header.StateRoot != execute(n.replica.Block(p.Block().Header.Parent), p.Block().Txs) {
+		h := &p.Block().Header
+		if h.Trails() {
+			return n.step(p)
+		}
+		if h.StateRoot != execute(n.replica.Block(h.Parent), p.Block().Txs) {
 			return violation("wrong state root")
+		}
+		if next, err := n.follows(h.Height, h.Epoch); err != nil || h.NextVals != next {
+			return violation("wrong next validators at height %d: %v", h.Height, err)
 		}
 		return n.step(p)
 	case errors.Is(err, consensus.ErrUnknownParent):

@@ -30,16 +30,28 @@ type referee struct {
 	twins     int // keys 0 to twins-1 have two nodes
 	chain     map[consensus.Height]consensus.BlockID
 	signed    map[promise]digest.Digest
-	certified map[consensus.View]consensus.VoteData
+	certified map[place]consensus.VoteData
 	justify   map[consensus.BlockID]consensus.View // of the certificate in each proposed block
-	locked    map[sign.PublicKey]consensus.View    // highest certificate under a block that the key voted for
+	locked    map[member]consensus.View            // highest certificate under a block that the key voted for
+}
+
+// place is a view of an epoch: views go on from one epoch to the next, but the trailing ones of the first occur again.
+type place struct {
+	epoch consensus.Epoch
+	view  consensus.View
+}
+
+// member is a key in an epoch. What it promises in one binds it in no other.
+type member struct {
+	key   sign.PublicKey
+	epoch consensus.Epoch
 }
 
 // promise is what a key that is no twin's signs at most once.
 type promise struct {
 	key  sign.PublicKey
 	kind consensus.MessageKind
-	view consensus.View
+	at   place
 }
 
 func newReferee(c *cast, twins int) *referee {
@@ -47,26 +59,28 @@ func newReferee(c *cast, twins int) *referee {
 		cast: c, twins: twins,
 		chain:     make(map[consensus.Height]consensus.BlockID),
 		signed:    make(map[promise]digest.Digest),
-		certified: make(map[consensus.View]consensus.VoteData),
+		certified: make(map[place]consensus.VoteData),
 		justify:   make(map[consensus.BlockID]consensus.View),
-		locked:    make(map[sign.PublicKey]consensus.View),
+		locked:    make(map[member]consensus.View),
 	}
 }
 
 // sent looks at a message before anyone hears it. content is its digest.
 func (r *referee) sent(key sign.PublicKey, m consensus.Message, content digest.Digest) error {
-	i, _ := r.cast.verifier.Set().Index(key)
+	epoch := epochOf(m)
+	i, _ := r.cast.at(0).Set().Index(key) // twins are among the first, and where there are some nobody follows
 	single := i >= r.twins
+	who := member{key, epoch}
 	var qc *consensus.QC
 	var view consensus.View
 	switch m := m.(type) {
 	case *consensus.Vote:
 		view = m.Data.View
-		r.locked[key] = max(r.locked[key], r.justify[m.Data.Block])
+		r.locked[who] = max(r.locked[who], r.justify[m.Data.Block])
 	case *consensus.Timeout:
 		view, qc = m.Data.View, &m.HighQC
-		if single && m.Data.HighQC < r.locked[key] {
-			return violation("validator %s times out in view %d with the certificate of view %d, and has voted on that of view %d", key.Short(), view, m.Data.HighQC, r.locked[key])
+		if single && m.Data.HighQC < r.locked[who] {
+			return violation("validator %s times out in view %d with the certificate of view %d, and has voted on that of view %d", key.Short(), view, m.Data.HighQC, r.locked[who])
 		}
 	case *consensus.Proposal:
 		view, content, qc = m.Block.Header.View, m.Block.ID(), &m.Block.Justify
@@ -82,7 +96,7 @@ func (r *referee) sent(key sign.PublicKey, m consensus.Message, content digest.D
 	if view == 0 || !single {
 		return nil
 	}
-	p := promise{key, consensus.KindOf(m), view}
+	p := promise{key, consensus.KindOf(m), place{epoch, view}}
 	if had, ok := r.signed[p]; ok && had != content {
 		return violation("validator %s signed two messages of kind %d in view %d", key.Short(), p.kind, view)
 	}
@@ -93,7 +107,8 @@ func (r *referee) sent(key sign.PublicKey, m consensus.Message, content digest.D
 // certificate looks at a certificate that a node holds.
 func (r *referee) certificate(qc *consensus.QC) error {
 	d := qc.Data
-	had, ok := r.certified[d.View]
+	at := place{d.Epoch, d.View}
+	had, ok := r.certified[at]
 	switch {
 	case ok && had == d:
 		return nil
@@ -102,10 +117,14 @@ func (r *referee) certificate(qc *consensus.QC) error {
 	case ok:
 		return violation("view %d certified block %s with the commits %s and %s", d.View, d.Block.Short(), had.CommitRef.Short(), d.CommitRef.Short())
 	}
-	if _, err := r.cast.verifier.QC(qc); err != nil {
+	verifier := r.cast.at(d.Epoch)
+	if verifier == nil {
+		return violation("a node holds a certificate of epoch %d, which has not begun", d.Epoch)
+	}
+	if _, err := verifier.QC(qc); err != nil {
 		return violation("a node holds a certificate that is none: %w", err)
 	}
-	r.certified[d.View] = d
+	r.certified[at] = d
 	return nil
 }
 
@@ -120,7 +139,7 @@ func (r *referee) committed(h consensus.Height, id consensus.BlockID) error {
 
 // accused looks at the evidence that a node reports.
 func (r *referee) accused(e consensus.Evidence) error {
-	if i, ok := r.cast.verifier.Set().Index(e.Key); !ok || i >= r.twins {
+	if i, ok := r.cast.at(0).Set().Index(e.Key); !ok || i >= r.twins {
 		return violation("evidence of %s in view %d against validator %d, which is no twin", e.Kind, e.View, i)
 	}
 	return nil

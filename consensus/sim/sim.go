@@ -26,6 +26,9 @@ type Config struct {
 	DownMs     uint64  // longest time a crashed node stays down
 	Dead       int     // the last keys that never start
 	Asleep     bool    // the last node starts only when the network becomes good, from genesis
+	Spare      int     // further keys, whose nodes follow until it is their turn
+	Turn       uint64  // every so many blocks other keys validate; 0: never. Not with Twins or Dead
+	Step       int     // how many keys on the next validators are; those of two epochs differ by about as many
 	SkewMs     uint64  // every clock is ahead or behind by up to this much, in both periods
 	DriftMille uint64  // and runs faster or slower by up to this many thousandths; below 1000
 	AheadMs    uint64  // the clock of validator 0 is ahead by this much more
@@ -57,6 +60,7 @@ type Report struct {
 	Height   consensus.Height // highest committed
 	Lowest   consensus.Height // lowest of the live nodes
 	Views    consensus.View   // highest entered
+	Epoch    consensus.Epoch  // highest entered
 	Ms       uint64           // simulated
 	Events   int
 	Evidence int
@@ -125,6 +129,7 @@ func Run(seed uint64, cfg Config) (Report, error) {
 	err = w.run()
 	w.measure()
 	r := &w.report
+	r.Epoch = w.reached
 	r.Views, r.Ms, r.Evidence, r.Trace = w.views, w.now, w.evidence, w.trace.digest()
 	r.Faults.Crashes, r.Faults.HeldBack = w.crashes, w.heldBack
 	if err != nil {
@@ -134,10 +139,11 @@ func Run(seed uint64, cfg Config) (Report, error) {
 }
 
 func newWorld(seed uint64, cfg Config) (*world, error) {
-	c, err := newCast(cfg.Validators)
+	c, err := newCast(cfg.Validators, cfg.Spare)
 	if err != nil {
 		return nil, err
 	}
+	c.turn, c.step = consensus.Height(cfg.Turn), cfg.Step
 	w := &world{
 		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x6a6f6c74656f6e)),
 		last: make(map[[2]int]uint64), report: Report{Seed: seed},
@@ -146,7 +152,7 @@ func newWorld(seed uint64, cfg Config) (*world, error) {
 		cast: c, stage: w, referee: newReferee(c, cfg.Twins), trace: newTrace(),
 		paceMs: cfg.PaceMs, timerMs: cfg.TimeoutMs,
 	}
-	for _, k := range c.keys[:cfg.Validators-cfg.Dead] {
+	for _, k := range c.keys[:cfg.Validators+cfg.Spare-cfg.Dead] {
 		w.join(k)
 	}
 	for _, k := range c.keys[:cfg.Twins] {

@@ -40,10 +40,11 @@ func runAll(t *testing.T, cfg Config, ordinary uint64) Report {
 		sum.Evidence += r.Evidence
 		sum.Height += r.Height
 		sum.Views += r.Views
+		sum.Epoch += r.Epoch
 		sum.Faults.Add(r.Faults)
 	}
-	t.Logf("seeds %d to %d: %.3f simulated hours, %d events, %d views, %d blocks, %d pieces of evidence; %v",
-		from, to, float64(sum.Ms)/3.6e6, sum.Events, sum.Views, sum.Height, sum.Evidence, sum.Faults)
+	t.Logf("seeds %d to %d: %.3f simulated hours, %d events, %d views, %d blocks, %d changes of the validators, %d pieces of evidence; %v",
+		from, to, float64(sum.Ms)/3.6e6, sum.Events, sum.Views, sum.Height, sum.Epoch, sum.Evidence, sum.Faults)
 	return sum
 }
 
@@ -94,6 +95,39 @@ func TestClocksAreSkewed(t *testing.T) {
 	if sum := runAll(t, cfg, 20); sum.Faults.HeldBack == 0 {
 		t.Fatal("no proposal was ahead of a clock")
 	}
+}
+
+// The validators change again and again while the network misbehaves: one at a time among seven keys, and all at once.
+func TestValidatorsChangeOneAtATime(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Spare, cfg.Turn, cfg.Step = 3, 6, 1
+	if sum := runAll(t, cfg, 40); sum.Epoch < 40 {
+		t.Fatalf("%d changes in all", sum.Epoch)
+	}
+}
+
+func TestAllValidatorsChangeAtOnce(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Spare, cfg.Turn, cfg.Step = 6, 5, 5
+	cfg.Crash, cfg.Split = 0.02, 0.3
+	if sum := runAll(t, cfg, 30); sum.Epoch < 30 {
+		t.Fatalf("%d changes in all", sum.Epoch)
+	}
+}
+
+// The validators change with every block: each is the root of an epoch of its own.
+func TestEveryBlockClosesAnEpoch(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Spare, cfg.Turn, cfg.Step = 2, 1, 2
+	runAll(t, cfg, 15)
+}
+
+// A node that slept from genesis on follows through all changes.
+func TestLateJoinerFollowsTheChanges(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Spare, cfg.Turn, cfg.Step = 4, 4, 2
+	cfg.Asleep, cfg.Crash = true, 0
+	runAll(t, cfg, 15)
 }
 
 func TestHoursOfTrouble(t *testing.T) {

@@ -30,7 +30,7 @@ func TestTwins(t *testing.T) {
 }
 
 func TestScenarioReplaysFromItsSeed(t *testing.T) {
-	shared, err := newCast(4)
+	shared, err := newCast(4, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

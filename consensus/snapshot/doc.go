@@ -19,6 +19,7 @@
 //
 // # What it does not do
 //
-// It holds no set of validators: the Verifier that Check is given is that of the block's epoch. It knows nothing of what
+// It holds no set of validators: the Verifier that Check is given is that of the block's epoch, which whoever calls has
+// reached by the handovers before it. There is none of a block that ends an epoch. It knows nothing of what
 // the entries mean, of disks, or of peers; consensus/driver/statesync does.
 package snapshot

@@ -68,6 +68,15 @@ func DecodeHead(raw []byte) (*Head, error) {
 	return &h, nil
 }
 
+// Epoch is the epoch of the head's block, as it says: before Check, a claim.
+func (h *Head) Epoch() (consensus.Epoch, error) {
+	b, err := consensus.DecodeBlock(h.Block)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return b.Header.Epoch, nil
+}
+
 // Check checks the head with the verifier of its block's epoch: that its block is final, and all else against the block.
 // Every error wraps ErrInvalid.
 func (h *Head) Check(v *consensus.Verifier) (*Snapshot, error) {
@@ -95,6 +104,8 @@ func (h *Head) check(v *consensus.Verifier) (*Snapshot, error) {
 	switch {
 	case at.Height == 0:
 		return nil, errors.New("of the genesis block, which needs none")
+	case at.NextVals != at.Validators:
+		return nil, fmt.Errorf("block %d ends an epoch, and what follows is under other validators", at.Height)
 	case len(f.Headers) == 0 || f.Headers[0].ID() != id:
 		return nil, fmt.Errorf("its certificate is not block %d's", at.Height)
 	case at.Parent != b.Justify.Data.Block:

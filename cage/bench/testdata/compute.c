@@ -8,7 +8,7 @@ int main(void)
 {
 	uint64_t x = 88172645463325252ull;
 	double sum = 0;
-	for (int round = 0; round < 600; round++)
+	for (int round = 0; round < 6000; round++)
 		for (unsigned i = 0; i < 1 << 15; i++) {
 			x ^= x << 13, x ^= x >> 7, x ^= x << 17;
 			table[(x >> 20) & ((1 << 15) - 1)] += x;

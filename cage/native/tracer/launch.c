@@ -55,33 +55,39 @@ static int map_ids(pid_t of, unsigned uid, unsigned gid)
 	return put(path, map);
 }
 
-/* nobody_namespace gives a user namespace in which 0 is NOBODY: a child makes it and waits while we map it. */
+static int hold[2]; /* of the process that holds nobody_namespace open until it is mapped */
+
+static int holder(void *unused)
+{
+	char c;
+	(void)unused;
+	while (read(hold[0], &c, 1) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
+/* nobody_namespace gives a user namespace in which 0 is NOBODY: who enters one by itself may map only its own user, so
+ * another process makes it, sharing our memory since it does nothing but wait, and we map it. */
 static int nobody_namespace(void)
 {
-	int ready[2], end[2], ns = -1;
-	char c, path[64];
-	if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(end, O_CLOEXEC) < 0)
+	static char stack[16384] __attribute__((aligned(16)));
+	char path[64];
+	int ns = -1;
+	if (pipe2(hold, O_CLOEXEC) < 0)
 		return -1;
-	pid_t child = fork();
-	if (child == 0) {
-		close(end[1]);
-		if (unshare(CLONE_NEWUSER) == 0 && write(ready[1], "", 1) == 1 && read(end[0], &c, 1) >= 0)
-			_exit(0);
-		_exit(errno ? errno : EPERM);
-	}
-	close(ready[1]);
-	close(end[0]);
-	if (child > 0 && read(ready[0], &c, 1) == 1 && map_ids(child, NOBODY, NOBODY) == 0) {
+	pid_t child = clone(holder, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_NEWUSER | SIGCHLD, NULL);
+	if (child > 0 && map_ids(child, NOBODY, NOBODY) == 0) {
 		snprintf(path, sizeof path, "/proc/%d/ns/user", child);
 		ns = open(path, O_RDONLY | O_CLOEXEC);
 	}
 	int e = errno;
-	close(end[1]);
-	close(ready[0]);
-	int status = 0;
+	if (write(hold[1], "", 1) < 0)
+		e = errno;
 	if (child > 0)
-		waitpid(child, &status, 0);
-	errno = ns < 0 && WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : e;
+		waitpid(child, NULL, 0);
+	close(hold[0]);
+	close(hold[1]);
+	errno = e;
 	return ns;
 }
 

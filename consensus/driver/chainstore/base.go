@@ -49,6 +49,16 @@ func (s *Store) Base() (consensus.Height, []consensus.Header) {
 	return s.base.Height, s.base.Recent
 }
 
+// PutHandover keeps the handover that begins an epoch, for a chain that is to go on in that epoch or a later one. The
+// caller has verified it. It is durable after the next Sync.
+func (s *Store) PutHandover(h *consensus.Handover) error {
+	e := h.Header().Epoch + 1
+	if err := s.ds.Put(context.Background(), epochKey(e), h.Encode()); err != nil {
+		return fmt.Errorf("put the handover to epoch %d: %w", e, err)
+	}
+	return nil
+}
+
 // Restart makes a block the head and the lowest of the chain, with history, which includes it, and the headers before it.
 // The store is not empty: the genesis block stays, and other blocks below are removed by and by (Prune). It is one batch.
 func (s *Store) Restart(x driver.Committed, history *merkle.Frontier, recent []consensus.Header) error {

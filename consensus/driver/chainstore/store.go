@@ -1,5 +1,6 @@
 // Package chainstore keeps committed blocks in a go-datastore: one entry a height with the block and its finality proof,
-// one entry a block id, one for the head, and one for where the blocks begin when they do not begin with genesis.
+// one entry a block id, one an epoch with the handover that began it, one for the head, and one for where the blocks begin
+// when they do not begin with genesis.
 package chainstore
 
 import (
@@ -48,6 +49,10 @@ var headKey = datastore.NewKey("/chain/head")
 
 func heightKey(h consensus.Height) datastore.Key {
 	return datastore.NewKey(fmt.Sprintf("/chain/height/%016x", uint64(h)))
+}
+
+func epochKey(e consensus.Epoch) datastore.Key {
+	return datastore.NewKey(fmt.Sprintf("/chain/epoch/%016x", uint64(e)))
 }
 
 func idKey(id consensus.BlockID) datastore.Key { return datastore.NewKey("/chain/id/" + id.String()) }
@@ -105,6 +110,12 @@ func (s *Store) Put(list []driver.Committed) error {
 		if err := b.Put(ctx, idKey(id), binary.BigEndian.AppendUint64(nil, uint64(h.Height))); err != nil {
 			return fmt.Errorf("put block %d: %w", h.Height, err)
 		}
+		if h.Closes() {
+			o := &consensus.Handover{Finality: *x.Finality, Next: x.Next}
+			if err := b.Put(ctx, epochKey(h.Epoch+1), o.Encode()); err != nil {
+				return fmt.Errorf("put the handover of block %d: %w", h.Height, err)
+			}
+		}
 		history.Append(id[:])
 		next, parent = next+1, id
 	}
@@ -156,6 +167,19 @@ func (s *Store) Block(h consensus.Height) (driver.Committed, error) {
 		return driver.Committed{}, fmt.Errorf("proof of block %d: %w", h, err)
 	}
 	return driver.Committed{Block: b, Finality: f}, nil
+}
+
+// Handover implements driver.Store.
+func (s *Store) Handover(e consensus.Epoch) (*consensus.Handover, error) {
+	raw, err := s.get(epochKey(e), fmt.Sprintf("handover to epoch %d", e))
+	if err != nil {
+		return nil, err
+	}
+	h, err := consensus.DecodeHandover(raw)
+	if err != nil {
+		return nil, fmt.Errorf("handover to epoch %d: %w", e, err)
+	}
+	return h, nil
 }
 
 // Height implements driver.Store.

@@ -109,3 +109,28 @@ func TestStoreRefusesWhatDoesNotFollow(t *testing.T) {
 		t.Errorf("head moved to %d", head.Block.Header.Height)
 	}
 }
+
+func TestStoreGivesBackHandovers(t *testing.T) {
+	s, err := chainstore.Open(datastore.NewMapDatastore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := chain(2)
+	closing := block(list[1].Block, 9)
+	closing.Block.Header.NextVals[0], closing.Block.Header.EventRoot[0] = 1, 1
+	closing.Finality.Headers[0] = closing.Block.Header
+	closing.Next = []consensus.Validator{{Weight: 7, Name: "next"}}
+	if err := s.Put(append(list, closing)); err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.Handover(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Header().ID() != closing.Block.ID() || len(h.Next) != 1 || h.Next[0].Weight != 7 {
+		t.Errorf("handover %+v", h)
+	}
+	if _, err := s.Handover(2); !errors.Is(err, driver.ErrNoBlock) {
+		t.Errorf("handover that never was: %v", err)
+	}
+}

@@ -9,8 +9,9 @@
 //
 // # Between nodes
 //
-// Three requests: the offers of a node, a head by height and id, a chunk by index. A Fetcher asks many nodes for offers,
-// takes the highest that it can, checks the head, and then asks all that offer the same for chunks at once. Each chunk is
+// Four requests: the offers of a node, a head by height and id, a chunk by index, and the handovers from an epoch on. A
+// Fetcher asks many nodes for offers, takes the highest that it can, follows the handovers to its epoch, checks the head, and
+// then asks all that offer the same for chunks at once. Each chunk is
 // checked when it comes: who gave a wrong one is reported and asked for nothing more. All that a stranger sends is bounded
 // before it is looked at.
 //

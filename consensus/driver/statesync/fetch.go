@@ -38,6 +38,7 @@ type Network interface {
 // FetchConfig is what a Fetcher is made of.
 type FetchConfig struct {
 	Folder  *Folder
+	Epochs  Epochs
 	Network Network
 	Wait    time.Duration // for an answer to one request: 10 s
 	// Penalise reports a node that gave what no honest node gives. It must not block. nil: none.
@@ -213,6 +214,22 @@ func (f *Fetcher) fetch(ctx context.Context, g group) (*snapshot.Snapshot, error
 	return p.snap, nil
 }
 
+// judge checks a head that p gave, after learning who the validators of its epoch are.
+func (f *Fetcher) judge(ctx context.Context, p sign.PublicKey, raw []byte) (*snapshot.Snapshot, error) {
+	h, err := snapshot.DecodeHead(raw)
+	if err != nil {
+		return nil, err
+	}
+	epoch, err := h.Epoch()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.reach(ctx, p, epoch); err != nil {
+		return nil, err
+	}
+	return f.cfg.Folder.checked(h)
+}
+
 // head asks one of the group after another for the head. Who lies is taken out of the group.
 func (f *Fetcher) head(ctx context.Context, g *group) (*snapshot.Snapshot, error) {
 	err := error(ErrNone)
@@ -225,7 +242,7 @@ func (f *Fetcher) head(ctx context.Context, g *group) (*snapshot.Snapshot, error
 			continue
 		}
 		var s *snapshot.Snapshot
-		if s, err = f.cfg.Folder.checked(raw); err == nil && (s.Height() != g.offer.Height || s.ID() != g.offer.ID) {
+		if s, err = f.judge(ctx, p, raw); err == nil && (s.Height() != g.offer.Height || s.ID() != g.offer.ID) {
 			err = fmt.Errorf("%w: head of block %d in place of block %d", snapshot.ErrInvalid, s.Height(), g.offer.Height)
 		}
 		if err == nil {

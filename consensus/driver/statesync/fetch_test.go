@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/consensus/snapshot/snapshottest"
 	"github.com/metanode/metanode/internal/canon"
@@ -59,6 +60,15 @@ func (w *world) folder(dir string, d disk) (*Folder, error) {
 	return openFolder(dir, 2, w.check, quiet, d)
 }
 
+// oneEpoch is a chain whose validators never changed.
+type oneEpoch struct{}
+
+func (oneEpoch) Known() consensus.Epoch { return 0 }
+
+func (oneEpoch) Handover(consensus.Epoch) (*consensus.Handover, error) { return nil, ErrEpoch }
+
+func (oneEpoch) Adopt(*consensus.Handover) error { return snapshot.ErrInvalid }
+
 func (w *world) open(dir string) *Folder {
 	w.t.Helper()
 	f, err := w.folder(dir, files{})
@@ -82,7 +92,7 @@ func (w *world) node(i int, wrap func(next func(context.Context, []byte) ([]byte
 			w.t.Fatal(err)
 		}
 	}
-	serve := NewServer(f).Serve
+	serve := NewServer(f, oneEpoch{}).Serve
 	if wrap != nil {
 		serve = wrap(serve)
 	}
@@ -118,7 +128,7 @@ func (w *world) Peers() (list []sign.PublicKey) {
 }
 
 func (w *world) fetcher(f *Folder) *Fetcher {
-	return NewFetcher(FetchConfig{Folder: f, Network: w, Log: quiet, Wait: 300 * time.Millisecond, Penalise: func(n sign.PublicKey, _ string) {
+	return NewFetcher(FetchConfig{Folder: f, Epochs: oneEpoch{}, Network: w, Log: quiet, Wait: 300 * time.Millisecond, Penalise: func(n sign.PublicKey, _ string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.blame[n]++
@@ -497,7 +507,7 @@ func TestServeRefusesWhatIsNoRequest(t *testing.T) {
 	if _, err := f.Save(t.Context(), w.chain.Head(40, w.state), w.state.All()); err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(f)
+	s := NewServer(f, oneEpoch{})
 	id := f.List()[0].ID()
 	for name, req := range map[string][]byte{
 		"nothing": {}, "too long": make([]byte, MaxRequestBytes+1), "unknown": canon.Must(&request{What: 9}),
@@ -514,12 +524,15 @@ func FuzzServe(f *testing.F) {
 	f.Add(canon.Must(&request{What: askOffers}), canon.Must([]offer{{Height: 3}}))
 	f.Fuzz(func(t *testing.T, req, offers []byte) {
 		folder := &Folder{check: func(*snapshot.Head) (*snapshot.Snapshot, error) { return nil, errors.New("none") }, log: quiet}
-		raw, err := NewServer(folder).Serve(t.Context(), req)
+		raw, err := NewServer(folder, oneEpoch{}).Serve(t.Context(), req)
 		if err == nil && len(raw) > MaxResponseBytes {
 			t.Fatal("an answer over the bound")
 		}
 		if list, err := decodeOffers(offers); err == nil && len(list) > maxOffers {
 			t.Fatal("offers over the bound")
+		}
+		if list, err := decodeHandovers(offers); err == nil && len(list) > maxHandovers {
+			t.Fatal("handovers over the bound")
 		}
 	})
 }

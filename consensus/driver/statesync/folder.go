@@ -17,7 +17,8 @@ import (
 	"github.com/metanode/metanode/internal/digest"
 )
 
-// CheckFunc checks a head with the verifier of its block's epoch. It is called by one goroutine at a time.
+// CheckFunc checks a head with the verifier of its block's epoch (ErrEpoch: it has none). It is called by one goroutine at
+// a time.
 type CheckFunc func(*snapshot.Head) (*snapshot.Snapshot, error)
 
 // ErrNoSnapshot is wrapped when a snapshot is not in the folder.
@@ -101,15 +102,14 @@ func (f *Folder) readHead(path string) (*snapshot.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.checked(raw)
-}
-
-// checked decodes and checks a head.
-func (f *Folder) checked(raw []byte) (*snapshot.Snapshot, error) {
 	h, err := snapshot.DecodeHead(raw)
 	if err != nil {
 		return nil, err
 	}
+	return f.checked(h)
+}
+
+func (f *Folder) checked(h *snapshot.Head) (*snapshot.Snapshot, error) {
 	f.checking.Lock()
 	defer f.checking.Unlock()
 	return f.check(h)
@@ -129,7 +129,10 @@ func chunkPath(dir string, i int) string { return filepath.Join(dir, fmt.Sprintf
 // ctx ends.
 func (f *Folder) Save(ctx context.Context, h *snapshot.Head, entries iter.Seq2[[]byte, []byte]) (*snapshot.Snapshot, error) {
 	raw := h.Encode()
-	s, err := f.checked(raw)
+	if len(raw) > snapshot.MaxHeadBytes {
+		return nil, fmt.Errorf("make a snapshot: its head has %d bytes, and at most %d can be handed on", len(raw), snapshot.MaxHeadBytes)
+	}
+	s, err := f.checked(h)
 	if err != nil {
 		return nil, fmt.Errorf("make a snapshot: %w", err)
 	}

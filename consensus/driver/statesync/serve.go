@@ -21,18 +21,20 @@ const (
 
 // The requests.
 const (
-	askOffers = 1
-	askHead   = 2
-	askChunk  = 3
+	askOffers    = 1
+	askHead      = 2
+	askChunk     = 3
+	askHandovers = 4
 )
 
-// request is what one node asks of another. Height, ID and Index are zero where they say nothing.
+// request is what one node asks of another. What says nothing is zero.
 type request struct {
 	_      struct{} `cbor:",toarray"`
 	What   uint8
 	Height consensus.Height
 	ID     digest.Digest
 	Index  uint32
+	Epoch  consensus.Epoch
 }
 
 // offer is a snapshot that a node has.
@@ -48,11 +50,14 @@ var errBusy = errors.New("this node gives too many chunks now: ask another, or a
 // Server answers other nodes from a folder. Safe for concurrent use.
 type Server struct {
 	folder *Folder
+	epochs Epochs
 	busy   chan struct{} // one token for each request being answered: each holds a chunk in memory
 }
 
 // NewServer makes a server.
-func NewServer(f *Folder) *Server { return &Server{folder: f, busy: make(chan struct{}, 8)} }
+func NewServer(f *Folder, e Epochs) *Server {
+	return &Server{folder: f, epochs: e, busy: make(chan struct{}, 8)}
+}
 
 // Serve answers a request. An error means that it is not well-formed, that what it wants is not here, or that the node is
 // busy.
@@ -86,6 +91,8 @@ func (s *Server) Serve(_ context.Context, req []byte) ([]byte, error) {
 		return x.Head().Encode(), nil
 	case askChunk:
 		return s.folder.Chunk(r.Height, r.ID, int(r.Index))
+	case askHandovers:
+		return s.handovers(r.Epoch)
 	}
 	return nil, fmt.Errorf("unknown request %d", r.What)
 }
