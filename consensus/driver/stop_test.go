@@ -84,8 +84,17 @@ type lab struct {
 	disks []*driver.FaultDisk
 }
 
-func newLab(t testing.TB) *lab {
+// inForms runs a test with transactions that travel in proposals, and in batches that proposals name.
+func inForms(t *testing.T, test func(t *testing.T, form func(*driver.Config))) {
+	t.Run("inline", func(t *testing.T) { test(t, nil) })
+	t.Run("named", func(t *testing.T) { test(t, func(c *driver.Config) { c.InlineBytes = -1 }) })
+}
+
+func newLab(t testing.TB) *lab { return newLabOf(t, nil) }
+
+func newLabOf(t testing.TB, form func(*driver.Config)) *lab {
 	l := &lab{hub: newHub(t, 4, 60_000)}
+	l.change = form
 	for i := range 4 {
 		l.disks = append(l.disks, driver.NewFaultDisk())
 		l.nodes = append(l.nodes, l.newNode(i, t.TempDir()))
@@ -165,9 +174,9 @@ func (h *hub) lastVote(n *testNode) consensus.View {
 }
 
 // operations is how many one validator's disk sees while four commit a few transactions.
-func operations(t *testing.T) (n int) {
+func operations(t *testing.T, form func(*driver.Config)) (n int) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t)
+		l := newLabOf(t, form)
 		for i, x := range l.nodes {
 			if err := x.begin(l.disks[i]); err != nil {
 				t.Fatal(err)
@@ -203,12 +212,14 @@ func tears(n int) []driver.Tear {
 
 // TestStopAtEveryWriteOfAValidator stops a validator in each operation of its disk, log and store alike, in several ways,
 // and starts it again while the others go on: it is where it was, and all that it ever said stands (record).
-func TestStopAtEveryWriteOfAValidator(t *testing.T) {
-	total := operations(t)
+func TestStopAtEveryWriteOfAValidator(t *testing.T) { inForms(t, stopAtEveryWriteOfAValidator) }
+
+func stopAtEveryWriteOfAValidator(t *testing.T, form func(*driver.Config)) {
+	total := operations(t, form)
 	for n := 1; n <= total; n++ {
 		for _, tear := range tears(n) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLab(t)
+				l := newLabOf(t, form)
 				l.disks[0].StopAt(n, tear)
 				died := l.disks[0].Died()
 				for i, x := range l.nodes {
@@ -247,12 +258,14 @@ func TestStopAtEveryWriteOfAValidator(t *testing.T) {
 }
 
 // TestStopOfAllAtOnce stops all four machines at one operation of one of them: what anybody called final stays final.
-func TestStopOfAllAtOnce(t *testing.T) {
-	total := operations(t)
+func TestStopOfAllAtOnce(t *testing.T) { inForms(t, stopOfAllAtOnce) }
+
+func stopOfAllAtOnce(t *testing.T, form func(*driver.Config)) {
+	total := operations(t, form)
 	for n := 1; n <= total; n += 3 {
 		for _, tear := range tears(n)[:2+n%2] {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLab(t)
+				l := newLabOf(t, form)
 				l.disks[0].StopAt(n, tear)
 				died := l.disks[0].Died()
 				for i, x := range l.nodes {
@@ -288,15 +301,17 @@ func TestStopOfAllAtOnce(t *testing.T) {
 
 // TestFailureOfEveryWrite lets each operation of a validator's disk fail once: the validator stops and says why, and
 // goes on where it was when it is started again. The others do not notice.
-func TestFailureOfEveryWrite(t *testing.T) {
-	total := operations(t)
+func TestFailureOfEveryWrite(t *testing.T) { inForms(t, failureOfEveryWrite) }
+
+func failureOfEveryWrite(t *testing.T, form func(*driver.Config)) {
+	total := operations(t, form)
 	for n := 1; n <= total; n++ {
 		synctest.Test(t, func(t *testing.T) {
 			fault, word := error(syscall.EIO), "input/output error"
 			if n%2 == 0 {
 				fault, word = syscall.ENOSPC, "no space left"
 			}
-			l := newLab(t)
+			l := newLabOf(t, form)
 			l.disks[0].FailAt(n, fault)
 			for i, x := range l.nodes {
 				if err := x.begin(l.disks[i]); err != nil && (i > 0 || !errors.Is(err, fault)) {
