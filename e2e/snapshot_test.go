@@ -93,6 +93,7 @@ func (n *testnet) liar(of *peer) *liar {
 			Height uint64
 			ID     digest.Digest
 			Index  uint32
+			Epoch  uint64
 		}
 		if err := canon.Unmarshal(req, &r); err != nil {
 			return nil, err

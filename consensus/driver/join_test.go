@@ -17,8 +17,9 @@ import (
 // maker keeps the last snapshot that a node could make, at every tenth block.
 type maker struct {
 	t    testing.TB
+	h    *hub
+	root consensus.BlockID // the genesis block
 	node *testNode
-	v    *consensus.Verifier
 
 	mu      sync.Mutex // guards what follows
 	history merkle.Frontier
@@ -32,24 +33,36 @@ func newMaker(t testing.TB, h *hub, n *testNode) *maker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &maker{t: t, node: n}
-	if m.v, err = consensus.NewVerifier(h.genesis, genesis.ID()); err != nil {
-		t.Fatal(err)
-	}
-	id := genesis.ID()
-	m.history.Append(id[:])
+	m := &maker{t: t, h: h, root: genesis.ID(), node: n}
+	m.history.Append(m.root[:])
 	n.onCommit = m.committed
 	return m
+}
+
+// verifier is that of an epoch.
+func (m *maker) verifier(e consensus.Epoch) *consensus.Verifier {
+	v, err := consensus.NewVerifier(m.h.genesis, m.root)
+	if err == nil && e > 0 {
+		var o *consensus.Handover
+		if o, err = m.node.store.Handover(e); err == nil {
+			v, err = v.After(o)
+		}
+	}
+	if err != nil {
+		m.t.Errorf("epoch %d: %v", e, err)
+	}
+	return v
 }
 
 func (m *maker) committed(b *consensus.Block, f *consensus.Finality) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b.Header.Height%10 == 0 && !m.frozen {
+	if b.Header.Height%10 == 0 && !m.frozen && !b.Header.Closes() {
+		v := m.verifier(b.Header.Epoch)
 		m.node.app.mu.Lock()
 		state := m.node.app.head
 		m.node.app.mu.Unlock()
-		recent, err := driver.Recent(m.node.store, &b.Header, consensus.LeaderWindow(m.v.Set().Len()))
+		recent, err := driver.Recent(m.node.store, &b.Header, consensus.LeaderWindow(v.Set().Len()))
 		if err != nil {
 			m.t.Error(err)
 		}
@@ -57,7 +70,7 @@ func (m *maker) committed(b *consensus.Block, f *consensus.Finality) {
 		if err != nil {
 			m.t.Error(err)
 		}
-		s, err := snapshot.Make(b, f, &m.history, recent, o).Check(m.v)
+		s, err := snapshot.Make(b, f, &m.history, recent, o).Check(v)
 		if err != nil {
 			m.t.Errorf("snapshot of block %d: %v", b.Header.Height, err)
 		} else {
@@ -101,6 +114,15 @@ func (k *taker) Install(s *snapshot.Snapshot) error {
 	clear(a.kept)
 	for _, v := range a.head.All() {
 		a.txs = append(a.txs, string(v))
+	}
+	for e := consensus.Epoch(1); e <= s.Block.Header.Epoch; e++ {
+		o, err := k.m.node.store.Handover(e)
+		if err == nil {
+			err = k.node.store.PutHandover(o)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return k.node.store.Restart(driver.Committed{Block: s.Block, Finality: s.Finality}, s.History, s.Recent)
 }
@@ -179,6 +201,52 @@ func TestLateNodesJoinAPrunedChainBySnapshot(t *testing.T) {
 		eventually(t, tx, allHave(more, tx))
 	}
 	stopAll(more)
+}
+
+// TestSnapshotOfALaterEpochMakesAValidator lets two nodes with validator keys join by snapshot after the validators have
+// changed twice: the one that was let in votes at once, the one that was removed follows.
+func TestSnapshotOfALaterEpochMakesAValidator(t *testing.T) {
+	h := newHub(t, 4, 60_000)
+	var first []*testNode
+	for i := range 3 {
+		first = append(first, h.newNode(i, t.TempDir()))
+	}
+	m := newMaker(t, h, first[0])
+	for _, n := range first {
+		n.start()
+	}
+	grow(t, first, "zero", 30)
+	submit(t, first[0], "validators 0*2 1*2 2*2 3")
+	eventually(t, "the first change", inEpoch(first, 1))
+	submit(t, first[0], "validators 0*3 1*3 2*3 5")
+	eventually(t, "the second change", inEpoch(first, 2))
+	grow(t, first, "two", first[0].app.Height()+40)
+	s, _ := m.freeze()
+	if s.Block.Header.Epoch != 2 {
+		t.Fatalf("the snapshot is of epoch %d", s.Block.Header.Epoch)
+	}
+	prune(t, first, s.Height())
+	removed, let := h.newCandidate(3, t.TempDir()), h.newCandidate(5, t.TempDir())
+	for _, n := range []*testNode{removed, let} {
+		n.from, n.snapshots = 20, &taker{m, n}
+		n.start()
+	}
+	late := []*testNode{removed, let}
+	eventually(t, "the epoch on late nodes", inEpoch(late, 2))
+	if removed.d.Validates() || !let.d.Validates() || let.d.Stats().Snapshots != 1 {
+		t.Errorf("who was removed votes: %t; who was let in votes: %t, %d snapshots", removed.d.Validates(), let.d.Validates(), let.d.Stats().Snapshots)
+	}
+	all := append(append([]*testNode{}, first...), late...)
+	for _, tx := range names("after", 12) {
+		submit(t, removed, tx)
+		eventually(t, tx, allHave(all, tx))
+	}
+	eventually(t, "votes of the one that was let in", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.votes[seedKey(5).Public()]) > 0
+	})
+	stopAll(all)
 }
 
 // TestNodeWhoseNextBlockIsPrunedTakesASnapshot leaves a node behind by less than it would take a snapshot for.

@@ -143,6 +143,43 @@ func TestEveryLieInAChunkIsFound(t *testing.T) {
 	}
 }
 
+// TestSnapshotOfALaterEpochNeedsItsValidators takes a snapshot soon after a change of the validators, and none of the block
+// that makes the change.
+func TestSnapshotOfALaterEpochNeedsItsValidators(t *testing.T) {
+	m := stateOf(50, 1000)
+	c := snapshottest.New(4)
+	c.Extend(100, m.Root())
+	old := c.Verifier
+	c.Close(m.Root())
+	c.Extend(120, m.Root())
+	h := c.Head(110, m)
+	if first := h.Recent[0]; first.Epoch != 0 || len(h.Recent) != 9 {
+		t.Errorf("%d headers, the first of epoch %d: want those of the epoch and the one before", len(h.Recent), first.Epoch)
+	}
+	if e, err := h.Epoch(); err != nil || e != 1 {
+		t.Errorf("epoch %d: %v", e, err)
+	}
+	if _, err := h.Check(c.Verifier); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Check(old); !errors.Is(err, snapshot.ErrInvalid) {
+		t.Errorf("with the validators of the epoch before: %v", err)
+	}
+	short := c.Head(110, m)
+	short.Recent = short.Recent[1:]
+	if _, err := short.Check(c.Verifier); !errors.Is(err, snapshot.ErrInvalid) {
+		t.Errorf("without the header before the epoch: %v", err)
+	}
+	o, err := m.Outline(snapshot.PartBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing := snapshot.Make(c.Blocks[101], &c.Handovers[0].Finality, c.History(101), c.Recent(101), o)
+	if _, err := closing.Check(old); !errors.Is(err, snapshot.ErrInvalid) {
+		t.Errorf("a snapshot of the closing block: %v", err)
+	}
+}
+
 // TestFalseSizesMakeAnotherSnapshot: what an outline claims of its parts is not under the root, so it must be in the id.
 func TestFalseSizesMakeAnotherSnapshot(t *testing.T) {
 	m := stateOf(500, 1000)

@@ -128,11 +128,13 @@ func (w *world) Peers() (list []sign.PublicKey) {
 }
 
 func (w *world) fetcher(f *Folder) *Fetcher {
-	return NewFetcher(FetchConfig{Folder: f, Epochs: oneEpoch{}, Network: w, Log: quiet, Wait: 300 * time.Millisecond, Penalise: func(n sign.PublicKey, _ string) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.blame[n]++
-	}})
+	return NewFetcher(FetchConfig{Folder: f, Epochs: oneEpoch{}, Network: w, Log: quiet, Wait: 300 * time.Millisecond, Penalise: w.penalise})
+}
+
+func (w *world) penalise(n sign.PublicKey, _ string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blame[n]++
 }
 
 // same checks that a folder gives the whole state of a snapshot.

@@ -14,9 +14,10 @@ import (
 
 // Chain is a chain of empty blocks in consecutive views, each certified by all validators.
 type Chain struct {
-	Genesis  *consensus.Genesis
-	Verifier *consensus.Verifier
-	Blocks   []*consensus.Block // by height
+	Genesis   *consensus.Genesis
+	Verifier  *consensus.Verifier   // of the present epoch
+	Blocks    []*consensus.Block    // by height
+	Handovers []*consensus.Handover // by the epoch that they end
 
 	keys []sign.PrivateKey
 	qc   consensus.QC // of the last block
@@ -46,21 +47,54 @@ func New(n int) *Chain {
 // Extend adds blocks with a state root until the chain has a height.
 func (c *Chain) Extend(to int, state digest.Digest) {
 	for len(c.Blocks) <= to {
-		parent := c.Blocks[len(c.Blocks)-1]
-		view := parent.Header.View + 1
-		q := consensus.ProposeRequest{View: view, Parent: parent, Justify: c.qc}
-		h := q.Header(c.Verifier, c.keys[int(view)%len(c.keys)].Public())
-		h.TimestampMs = parent.Header.TimestampMs + 1
-		h.TxRoot, h.EventRoot, h.StateRoot = merkle.Root(nil), merkle.Root(nil), state
-		h.HistoryRoot = c.History(len(c.Blocks)).Root()
-		b := &consensus.Block{Header: h, Justify: c.qc, Txs: [][]byte{}}
-		c.Blocks = append(c.Blocks, b)
-		c.qc = c.certify(consensus.VoteData{ChainID: h.ChainID, View: view, Block: b.ID(), CommitRef: parent.ID()})
+		h, _ := c.next()
+		h.EventRoot, h.StateRoot = merkle.Root(nil), state
+		c.append(h)
 	}
 }
 
-// certify signs for every validator.
-func (c *Chain) certify(d consensus.VoteData) consensus.QC {
+// next is the header of the next block, without roots of events and state.
+func (c *Chain) next() (consensus.Header, *consensus.ProposeRequest) {
+	parent := c.Blocks[len(c.Blocks)-1]
+	q := &consensus.ProposeRequest{View: parent.Header.View + 1, Parent: parent, Justify: c.qc}
+	h := q.Header(c.Verifier, c.keys[int(q.View)%len(c.keys)].Public())
+	h.TimestampMs, h.TxRoot, h.HistoryRoot = parent.Header.TimestampMs+1, merkle.Root(nil), c.History(len(c.Blocks)).Root()
+	return h, q
+}
+
+func (c *Chain) append(h consensus.Header) {
+	b := &consensus.Block{Header: h, Justify: c.qc, Txs: [][]byte{}}
+	c.Blocks = append(c.Blocks, b)
+	c.qc = c.certify(&h)
+}
+
+// Close ends the epoch: the validators stay, and each weighs one more.
+func (c *Chain) Close(state digest.Digest) {
+	next := append([]consensus.Validator(nil), c.Verifier.Set().All()...)
+	for i := range next {
+		next[i].Weight++
+	}
+	set, err := consensus.NewValidatorSet(next)
+	if err != nil {
+		panic(err)
+	}
+	h, _ := c.next()
+	h.EventRoot, h.StateRoot, h.NextVals = merkle.Root([][]byte{[]byte("change")}), state, set.Digest()
+	c.append(h)
+	closing := c.Blocks[len(c.Blocks)-1]
+	t, q := c.next()
+	trailing := q.Trailing(c.Verifier, t.Proposer)
+	trailing.TimestampMs, trailing.HistoryRoot = t.TimestampMs, t.HistoryRoot
+	o := &consensus.Handover{Finality: consensus.Finality{Headers: []consensus.Header{closing.Header}, QC: c.certify(&trailing)}, Next: next}
+	if c.Verifier, err = c.Verifier.After(o); err != nil {
+		panic(err)
+	}
+	c.Handovers, c.qc = append(c.Handovers, o), consensus.RootQC(closing)
+}
+
+// certify signs a block of the present epoch for every validator.
+func (c *Chain) certify(h *consensus.Header) consensus.QC {
+	d := consensus.VoteData{ChainID: h.ChainID, Epoch: h.Epoch, View: h.View, Block: h.ID(), CommitRef: h.Parent}
 	qc := consensus.QC{Data: d, Signers: make([]byte, (len(c.keys)+7)/8)}
 	for i := range c.keys {
 		k := c.keys[i]
