@@ -103,8 +103,10 @@ func newValidator(o options) (_ *validator, err error) {
 		network = v.delay
 	}
 	pool, err := mempool.New(mempool.Config{
-		// A few keys stand for all clients here, so a client's share is the whole pool.
-		ClientTxs: 50_000, ClientBytes: 64 << 20, RatePerClient: -1,
+		// As many transactions may wait as with CometBFT: 5000, beside the lane for nodes, which nobody uses here. A few
+		// keys stand for all clients, so a client's share is the whole pool.
+		MaxTxs:    6667,
+		ClientTxs: 6667, ClientBytes: 64 << 20, RatePerClient: -1,
 		Check: func(tx []byte) (mempool.Info, error) {
 			key, _, _, err := load.Parts(tx) // the driver has verified it
 			return mempool.Info{Client: key}, err
