@@ -62,6 +62,11 @@ type idleStream struct {
 // MaxFrame. A remote refusal is a *RemoteError. When a kept stream turns out to be dead the request is sent once more on
 // a new one, so a handler may see a request twice. Without a deadline in ctx it gives up after 30 s.
 func (p *Host) Call(ctx context.Context, to sign.PublicKey, proto string, req []byte) ([]byte, error) {
+	return p.callUpTo(ctx, to, proto, req, MaxFrame)
+}
+
+// callUpTo is Call for an answer of at most limitBytes: a peer that claims more is scored before it can send it.
+func (p *Host) callUpTo(ctx context.Context, to sign.PublicKey, proto string, req []byte, limitBytes int) ([]byte, error) {
 	if len(req) > MaxFrame {
 		return nil, fmt.Errorf("p2p: call %s: request of %d bytes, at most %d", proto, len(req), MaxFrame)
 	}
@@ -79,7 +84,7 @@ func (p *Host) Call(ctx context.Context, to sign.PublicKey, proto string, req []
 				return nil, fmt.Errorf("call %s: %w", proto, err)
 			}
 		}
-		resp, err := p.exchange(ctx, s, req)
+		resp, err := p.exchange(ctx, s, req, limitBytes)
 		if err == nil {
 			p.keepStream(key, s)
 			return answer(key.id, resp)
@@ -98,7 +103,7 @@ func (p *Host) Call(ctx context.Context, to sign.PublicKey, proto string, req []
 }
 
 // exchange is one request and its answer.
-func (p *Host) exchange(ctx context.Context, s network.Stream, req []byte) ([]byte, error) {
+func (p *Host) exchange(ctx context.Context, s network.Stream, req []byte, limitBytes int) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
 	defer stop()
 	buf := make([]byte, 0, 4+len(req))
@@ -108,7 +113,7 @@ func (p *Host) exchange(ctx context.Context, s network.Stream, req []byte) ([]by
 	if _, err := s.Write(buf); err != nil {
 		return nil, err
 	}
-	resp, err := readFrame(s, MaxFrame)
+	resp, err := readFrame(s, limitBytes)
 	if err != nil {
 		return nil, err
 	}

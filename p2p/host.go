@@ -216,21 +216,21 @@ func (p *Host) proto(name string) protocol.ID {
 	return protocol.ID("/bpci/" + p.cfg.Network + "/" + name)
 }
 
-// startDHT joins the network's own DHT. Values and provider records are off until something here uses them.
+// startDHT joins the network's own DHT.
 func (p *Host) startDHT() error {
 	mode := dht.ModeAutoServer // ModeAuto would leave a private network without any server
 	if p.cfg.DHTServer || p.cfg.onLoopbackOnly() {
 		mode = dht.ModeServer
 	}
-	d, err := dht.New(p.h,
+	d, err := dht.New(p.h, append(p.recordOptions(),
 		dht.ProtocolPrefix(protocol.ID("/bpci/"+p.cfg.Network)),
-		dht.Mode(mode), dht.DisableProviders(), dht.DisableValues(),
+		dht.Mode(mode),
 		dht.RoutingTableRefreshPeriod(10*time.Minute),
 		dht.QueryFilter(func(_ any, info peer.AddrInfo) bool {
 			_, ok := PublicKey(info.ID)
 			return ok && !p.gate.banned(info.ID)
 		}),
-	)
+	)...)
 	if err != nil {
 		return fmt.Errorf("p2p: start the DHT: %w", err)
 	}
