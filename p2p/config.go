@@ -49,6 +49,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics; nil keeps them to Stats.
 	Registerer prometheus.Registerer
+
+	wire *wire // a simulated network in place of sockets; nil outside of simulations
 }
 
 // ErrPlaintext answers a configuration that asks for no encryption.

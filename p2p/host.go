@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +44,7 @@ type Host struct {
 	saved *peersFile // nil without a DataDir
 	boot  []peer.AddrInfo
 	stats counters
+	known atomic.Pointer[func(sign.PublicKey) bool] // whom the chain knows; nil until Services says
 
 	// life ends when the Host is closed; it is the parent of everything the Host starts by itself.
 	life  context.Context
@@ -124,7 +126,7 @@ func New(cfg Config) (*Host, error) {
 	} else {
 		opts = append(opts, libp2p.EnableAutoNATv2(), libp2p.NATPortMap())
 	}
-	if p.h, err = libp2p.New(opts...); err != nil {
+	if p.h, err = libp2p.New(append(opts, cfg.wire.options()...)...); err != nil {
 		return nil, fmt.Errorf("p2p: start libp2p: %w", err)
 	}
 	if err = p.watchPeers(); err != nil {
@@ -227,9 +229,9 @@ func (p *Host) startDHT() error {
 		dht.Mode(mode),
 		dht.RoutingTableRefreshPeriod(10*time.Minute),
 		dht.QueryFilter(func(_ any, info peer.AddrInfo) bool {
-			_, ok := PublicKey(info.ID)
-			return ok && !p.gate.banned(info.ID)
+			return p.trusts(info.ID) && !p.gate.banned(info.ID)
 		}),
+		dht.RoutingTableFilter(func(_ any, id peer.ID) bool { return p.trusts(id) }),
 	)...)
 	if err != nil {
 		return fmt.Errorf("p2p: start the DHT: %w", err)
@@ -241,6 +243,9 @@ func (p *Host) startDHT() error {
 // listen opens TCP and then QUIC on the same port. With port 0 it tries again when the kernel's choice for TCP is taken
 // for UDP.
 func (p *Host) listen() error {
+	if w := p.cfg.wire; w != nil {
+		return p.h.Network().Listen(w.listen)
+	}
 	port := p.cfg.ListenPort
 	for attempt := 0; ; attempt++ {
 		err := p.listenOn(port)

@@ -18,7 +18,8 @@ import (
 
 // ServicesConfig is what the service registry is told of the network. Nil functions know nothing and allow everything.
 type ServicesConfig struct {
-	// Known says whom the chain knows. Descriptions of others are neither kept nor passed on.
+	// Known says whom the chain knows. Descriptions of others are neither kept nor passed on, and others have no part in the
+	// DHT of this peer.
 	Known func(sign.PublicKey) bool
 	// Admits says whether the chain agrees that a peer provides what it offers. It filters every answer.
 	Admits func(sign.PublicKey, registry.Offer) bool
@@ -88,6 +89,9 @@ const (
 func (p *Host) Services(cfg ServicesConfig) (*Services, error) {
 	if p.ps == nil || p.dht == nil {
 		return nil, errors.New("p2p: services: a client host takes no part in the registry; ask a peer through its API")
+	}
+	if cfg.Known != nil {
+		p.trustOnly(cfg.Known)
 	}
 	cfg = cfg.withDefaults()
 	s := &Services{

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -19,7 +20,7 @@ import (
 const (
 	findTimeout  = 10 * time.Second
 	findLinger   = 200 * time.Millisecond // for others after the first that was found
-	findRecords  = 64                     // provider records looked at
+	findRecords  = 1024                   // provider records looked at: a stranger's costs nothing but its place here
 	findAsked    = 16                     // peers asked at once, of records and of the chain each
 	pullsAtFirst = 3                      // connected peers whose tables are pulled
 	askTimeout   = 5 * time.Second
@@ -40,9 +41,9 @@ func (s *Services) Find(ctx context.Context, name string, major uint32) ([]Provi
 }
 
 // search fills the table with providers of a service until enough, or until there is nobody left to ask. Three ways, the
-// cheapest first: the tables of connected peers; the DHT's records of the service, which strangers around its key can
-// hold back or fill with themselves; and the description of each peer that the chain knows, which lies in the DHT under
-// a key of that peer's own, out of reach of those who settled around the service's.
+// cheapest first: the tables of connected peers, of those first that the chain knows; the DHT's records of the service,
+// which anybody may write; and the description of each peer that the chain knows, which lies in the DHT under a key of
+// that peer's own and which only that peer can write.
 func (s *Services) search(ctx context.Context, name string, major uint32, enough func() bool) {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
@@ -54,6 +55,7 @@ func (s *Services) search(ctx context.Context, name string, major uint32, enough
 	}
 	peers := s.p.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	slices.SortStableFunc(peers, func(a, b PeerInfo) int { return cmp.Compare(rank(s.cfg.Known(a.Key)), rank(s.cfg.Known(b.Key))) })
 	for _, p := range peers[:min(len(peers), pullsAtFirst)] {
 		pctx, stop := context.WithTimeout(ctx, askTimeout)
 		_, _ = s.pull(pctx, p.Key) // a peer that has no answer is no news
@@ -87,6 +89,14 @@ func (s *Services) search(ctx context.Context, name string, major uint32, enough
 	}
 	cancel()
 	<-done
+}
+
+// rank puts what is so first.
+func rank(so bool) int {
+	if so {
+		return 0
+	}
+	return 1
 }
 
 // askRecords asks the providers that the DHT names. A record is a hint that anybody can write: what counts is what the

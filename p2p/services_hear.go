@@ -37,7 +37,7 @@ func (s *Services) hear(from sign.PublicKey, data []byte) Verdict {
 	if err != nil {
 		return Reject // Join scores who passed it on
 	}
-	if s.cfg.Known(d.Peer) {
+	if old := s.table.Get(d.Peer); s.cfg.Known(d.Peer) && (old == nil || d.Newer(old)) {
 		if !s.pace(s.authors, d.Peer, authorEvery, authorBurst) {
 			if from == d.Peer {
 				s.p.penalise(PeerID(from), PenaltyMinor, "describes itself too often")

@@ -69,6 +69,7 @@ func (p *Host) Join(name string, validate func(from sign.PublicKey, data []byte)
 		key, ok := PublicKey(from)
 		if !ok || len(m.Data) > t.limit {
 			p.stats.gossipRejects.add(1)
+			p.penalise(from, PenaltyMajor, "message too large on "+name) // no honest peer passes it on
 			return pubsub.ValidationReject
 		}
 		switch validate(key, m.Data) {
