@@ -17,6 +17,7 @@ type Backend interface {
 	Datasets
 	Images
 	Blobs
+	Services
 	Admin
 }
 
@@ -96,7 +97,7 @@ type Blobs interface {
 	OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, uint64, error)
 }
 
-// Admin is for callers on the node's own machine.
+// Admin is for callers that may administer the node: on its unix socket, or listed in Options.Admins.
 type Admin interface {
 	Drain(ctx context.Context, on bool) (DrainStatus, error)
 }

@@ -22,6 +22,7 @@ const (
 	CodeMediaType    = "media_type"
 	CodeWrongChain   = "wrong_chain"
 	CodeBadSQL       = "bad_sql"
+	CodeRefused      = "refused"
 	CodeRateLimited  = "rate_limited"
 	CodeQuotaFull    = "quota_full"
 	CodeMempoolFull  = "mempool_full"
@@ -118,6 +119,11 @@ func BadSQL(p SQLProblem, next string) *Error {
 	e := newError(http.StatusUnprocessableEntity, CodeBadSQL, next, "%s", p.Message)
 	e.SQL = &p
 	return e
+}
+
+// Refused (422) is for a message that a service's provider refuses, in its words.
+func Refused(next, format string, args ...any) *Error {
+	return newError(http.StatusUnprocessableEntity, CodeRefused, next, format, args...)
 }
 
 // RateLimited (429) is for a caller or a client key that asks too often.

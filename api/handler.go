@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -62,6 +63,8 @@ func (h *handler) routes() []route {
 		{"POST /v1/datasets/sniff", exchange(h, h.b.SniffDataset)},
 		{"GET /v1/images", answer(h, h.b.Images)},
 		{"GET /v1/images/{ref}", byRef(h, h.b.Image)},
+		{"GET /v1/services", h.getServices},
+		{"POST /v1/services/{service}/{major}/messages", h.postMessage},
 		{"PUT /v1/blobs", h.putBlob},
 		{"GET /v1/blobs/{digest}", h.getBlob}, // and HEAD
 		{"POST /v1/admin/drain", h.local(exchange(h, func(ctx context.Context, d Drain) (DrainStatus, error) { return h.b.Drain(ctx, d.On) }))},
@@ -88,6 +91,9 @@ func NewHandler(b Backend, o Options) (http.Handler, error) {
 	}
 	for pattern, m := range o.Mounts {
 		mux.Handle(pattern, m)
+	}
+	for pattern, m := range o.AdminMounts {
+		mux.Handle(pattern, h.local(m.ServeHTTP))
 	}
 	// A page in a browser on this machine must not be able to make the node do things.
 	browser := http.NewCrossOriginProtection()
@@ -128,15 +134,29 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) WriteHeader(code int)        { s.status = code }
 func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
 
-// local lets only callers on this machine pass.
+// local lets only callers pass that may administer the node.
 func (h *handler) local(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if c := callerOf(r); c.Kind != CallerUnix && !(h.o.Local && c.Local()) {
-			h.fail(w, r, Forbidden("run bpi on the node's machine, as the node's user", "%s may not administer this node", c))
+		if c := callerOf(r); !h.administers(c) {
+			next := "run bpi on the node's machine, as the node's user, by its unix socket"
+			if c.Kind == CallerPeer {
+				next += ", or have the peer id listed in admins of [api] in the node's configuration"
+			}
+			h.fail(w, r, Forbidden(next, "%s may not administer this node", c))
 			return
 		}
 		next(w, r)
 	}
+}
+
+func (h *handler) administers(c Caller) bool {
+	switch c.Kind {
+	case CallerUnix:
+		return true
+	case CallerPeer:
+		return slices.Contains(h.o.Admins, c.Name)
+	}
+	return h.o.Local && c.Local()
 }
 
 // answer makes a handler of a question without parameters.

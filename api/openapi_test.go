@@ -69,6 +69,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Evidence{}, Executor{}, Event{}, Problem{},
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
+		Service{}, ServiceReply{},
 		BlobStored{}, Drain{}, DrainStatus{},
 	)
 	if *update {

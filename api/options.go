@@ -15,6 +15,8 @@ type Options struct {
 	// Local lets callers on a loopback address use the admin routes, as those on the unix socket always may. Leave it
 	// off where other users of the machine are not trusted.
 	Local bool
+	// Admins are the peer ids that may use the admin routes over libp2p, where their key is proved.
+	Admins []string
 	// RequestsPerSecond and Burst bound each caller's requests: 1000 and 2000. Those on the unix socket are not bounded.
 	RequestsPerSecond float64
 	Burst             int
@@ -34,6 +36,8 @@ type Options struct {
 	// Mounts are further routes by their http.ServeMux pattern, such as "POST /submit", under the same limits. They
 	// bound their bodies themselves.
 	Mounts map[string]http.Handler
+	// AdminMounts are further routes for those alone who may administer the node.
+	AdminMounts map[string]http.Handler
 	// Log takes what went wrong inside; nil discards it.
 	Log *slog.Logger
 }
