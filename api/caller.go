@@ -13,6 +13,8 @@ const (
 	CallerUnix = "unix" // a process on this machine, let in by the socket's file mode
 	CallerIP   = "ip"
 	CallerPeer = "peer" // a libp2p peer, authenticated by Noise
+	// CallerService is a message to the service api, by the peer that handed it over: it may speak for anybody.
+	CallerService = "service"
 )
 
 // Caller is who is at the other end of a connection. Limits are kept per Caller.

@@ -43,6 +43,10 @@ func (h *handler) postMessage(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
+	if c := callerOf(r); c.Kind == CallerService {
+		h.fail(w, r, Forbidden("ask a peer's API itself", "a message to a service may not send another"))
+		return
+	}
 	m := ServiceMessage{Service: r.PathValue("service") + "/" + r.PathValue("major")}
 	if s, ok := q["try"]; ok {
 		if m.Try, err = time.ParseDuration(s); err != nil || m.Try <= 0 || m.Try > MaxTryTime {

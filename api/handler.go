@@ -92,9 +92,6 @@ func NewHandler(b Backend, o Options) (http.Handler, error) {
 	for pattern, m := range o.Mounts {
 		mux.Handle(pattern, m)
 	}
-	for pattern, m := range o.AdminMounts {
-		mux.Handle(pattern, h.local(m.ServeHTTP))
-	}
 	// A page in a browser on this machine must not be able to make the node do things.
 	browser := http.NewCrossOriginProtection()
 	browser.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -36,8 +36,6 @@ type Options struct {
 	// Mounts are further routes by their http.ServeMux pattern, such as "POST /submit", under the same limits. They
 	// bound their bodies themselves.
 	Mounts map[string]http.Handler
-	// AdminMounts are further routes for those alone who may administer the node.
-	AdminMounts map[string]http.Handler
 	// Log takes what went wrong inside; nil discards it.
 	Log *slog.Logger
 }

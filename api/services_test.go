@@ -73,11 +73,7 @@ func TestServicesAreListedAndSentTo(t *testing.T) {
 // TestAdminIsForTheSocketAndForListedPeers asks an admin route as every kind of caller. Reading is open to all of them.
 func TestAdminIsForTheSocketAndForListedPeers(t *testing.T) {
 	const listed, other = "12D3KooWlisted", "12D3KooWother"
-	ran := 0
-	h, err := api.NewHandler(newFake(), api.Options{
-		Admins:      []string{listed},
-		AdminMounts: map[string]http.Handler{"GET /debug/": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran++ })},
-	})
+	h, err := api.NewHandler(newFake(), api.Options{Admins: []string{listed}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +88,8 @@ func TestAdminIsForTheSocketAndForListedPeers(t *testing.T) {
 		{api.Caller{Kind: api.CallerPeer, Name: ""}, false, "admins of [api]"},
 		{api.Caller{Kind: api.CallerIP, Name: "127.0.0.1"}, false, "unix socket"},
 		{api.Caller{Kind: api.CallerIP, Name: "192.0.2.1"}, false, "unix socket"},
-		{api.Caller{Kind: api.CallerIP, Name: listed}, false, "unix socket"}, // a name alone proves nothing
+		{api.Caller{Kind: api.CallerIP, Name: listed}, false, "unix socket"},      // a name alone proves nothing
+		{api.Caller{Kind: api.CallerService, Name: listed}, false, "unix socket"}, // it may speak for anybody
 	} {
 		s := httptest.NewUnstartedServer(nil)
 		s.Config = api.NewServer(h, func(ctx context.Context, _ net.Conn) context.Context { return api.WithCaller(ctx, c.caller) })
@@ -106,16 +103,52 @@ func TestAdminIsForTheSocketAndForListedPeers(t *testing.T) {
 		if c.admin != (err == nil) || !c.admin && (!errors.As(err, &e) || e.Code != api.CodeForbidden || !strings.Contains(e.Message, c.caller.String()) || !strings.Contains(e.Next, c.next)) {
 			t.Errorf("%s drains: %v; want admin %v", c.caller, err, c.admin)
 		}
-		before := ran
-		resp, err := http.Get(s.URL + "/debug/pprof/heap")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if c.admin != (resp.StatusCode == http.StatusOK) || c.admin != (ran > before) {
-			t.Errorf("%s asks for an admin's mount: %s; want admin %v", c.caller, resp.Status, c.admin)
-		}
 		client.Close()
 		s.Close()
+	}
+}
+
+// TestMessagesDoNotCarryMessages: a message that asks for another to be sent could go round for ever.
+func TestMessagesDoNotCarryMessages(t *testing.T) {
+	h, err := api.NewHandler(newFake(), api.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]int{api.CallerPeer: http.StatusOK, api.CallerService: http.StatusForbidden} {
+		r := httptest.NewRequest(http.MethodPost, "/v1/services/echo/1/messages", strings.NewReader("x"))
+		r.Header.Set("Content-Type", "application/octet-stream")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), api.Caller{Kind: kind, Name: "12D3KooW"})))
+		if w.Code != want {
+			t.Errorf("a message by %s: %d, want %d: %s", kind, w.Code, want, w.Body)
+		}
+	}
+}
+
+// TestEveryPeerHasLimitsOfItsOwn: the one that asks too much is told so, and the other is answered.
+func TestEveryPeerHasLimitsOfItsOwn(t *testing.T) {
+	h, err := api.NewHandler(newFake(), api.Options{RequestsPerSecond: 1e-9, Burst: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(c api.Caller) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "/v1/status", nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), c)))
+		return w
+	}
+	greedy, modest := api.Caller{Kind: api.CallerPeer, Name: "12D3KooWa"}, api.Caller{Kind: api.CallerPeer, Name: "12D3KooWb"}
+	for i, want := range []int{200, 200, 429, 429} {
+		w := ask(greedy)
+		if w.Code != want || want == 429 && (w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), greedy.String())) {
+			t.Errorf("request %d of the greedy one: %d %s", i+1, w.Code, w.Body)
+		}
+	}
+	if w := ask(modest); w.Code != 200 {
+		t.Errorf("the modest one: %d %s", w.Code, w.Body)
+	}
+	// What a peer hands over for others is not on its own account.
+	if w := ask(api.Caller{Kind: api.CallerService, Name: greedy.Name}); w.Code != 200 {
+		t.Errorf("by a service: %d %s", w.Code, w.Body)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/metanode/metanode/cage/native"
@@ -79,14 +80,16 @@ type Cage struct {
 
 // API configures where the API is heard.
 type API struct {
-	Listen string `toml:"listen" doc:"TCP address. Port 0 lets the system choose; empty is no TCP. The API has no passwords: keep it on loopback."`
-	Socket string `toml:"socket" doc:"Unix socket, for this user only. Relative to data_dir; empty is none."`
+	Listen string   `toml:"listen" doc:"TCP address. Port 0 lets the system choose; empty is no TCP. The API has no passwords: keep it on loopback."`
+	Socket string   `toml:"socket" doc:"Unix socket, for this user only. Relative to data_dir; empty is none."`
+	Admins []string `toml:"admins" doc:"Peer ids that may administer this node over libp2p, as 12D3...; the unix socket always may, and nothing else ever."`
 }
 
 // Gateway configures MetaAnalytics.
 type Gateway struct {
 	Enabled bool   `toml:"enabled" doc:"Whether this node runs the gateway."`
 	Listen  string `toml:"listen" doc:"TCP address of the gateway. Whoever reaches it submits jobs in this node's name."`
+	Offer   bool   `toml:"offer" doc:"Whether the gateway is also offered to every peer of the network, as the service analytics."`
 }
 
 // Log configures the log.
@@ -114,7 +117,7 @@ func Default() Config {
 		},
 		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, ValidatorCount: 1},
 		Cage:      Cage{EnableSyscallFilter: true, EnableWitnessRecording: true, AllowMissingWalls: []string{}},
-		API:       API{Listen: "127.0.0.1:0", Socket: "api.sock"},
+		API:       API{Listen: "127.0.0.1:0", Socket: "api.sock", Admins: []string{}},
 		Gateway:   Gateway{Listen: "127.0.0.1:3000"},
 		Log:       Log{Level: "info", MaxSizeMB: 20, MaxFiles: 5},
 		Storage:   Storage{BlobQuotaBytes: 20 << 30, ResultTTL: 7 * 24 * time.Hour},
@@ -129,7 +132,7 @@ func Devnet() Config {
 	c.P2P.ListenPort = 0
 	c.P2P.ListenAddresses = []string{"127.0.0.1"}
 	c.Consensus.MaxTransactionsPerBlock = 100
-	c.Gateway.Enabled = true
+	c.Gateway.Enabled, c.Gateway.Offer = true, true
 	return c
 }
 
@@ -229,6 +232,14 @@ func (c *Config) Validate() error {
 	if len(c.API.Socket) > maxSocketPath {
 		bad("api.socket", "%q is %d bytes long, and the system takes at most %d: name a shorter path", c.API.Socket, len(c.API.Socket), maxSocketPath)
 	}
+	for _, a := range c.API.Admins {
+		if id, err := peer.Decode(a); err != nil || id.String() != a {
+			bad("api.admins", "%.80q is no peer id; bpi node status shows a node's, as 12D3...", a)
+		}
+	}
+	if c.Gateway.Offer && !c.Gateway.Enabled {
+		bad("gateway.offer", "there is no gateway to offer: set enabled = true in [gateway]")
+	}
 	if c.Gateway.Enabled {
 		if err := checkHostPort(c.Gateway.Listen); err != nil {
 			bad("gateway.listen", "%v", err)
@@ -269,6 +280,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.Gateway.Enabled && !loopback(c.Gateway.Listen) {
 		w = append(w, fmt.Sprintf("gateway.listen %s is not on loopback: whoever reaches it submits jobs in this node's name", c.Gateway.Listen))
+	}
+	if c.Gateway.Offer && slices.ContainsFunc(c.P2P.ListenAddresses, func(a string) bool { return !loopback(net.JoinHostPort(a, "0")) }) {
+		w = append(w, "gateway.offer: every peer of the network may submit jobs in this node's name")
 	}
 	return w
 }

@@ -140,6 +140,8 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(c *Config) { c.API.Listen = "127.0.0.1:70000" }, "api.listen:"},
 		{func(c *Config) { c.API.Socket = "/" + strings.Repeat("x", 200) }, "api.socket:"},
 		{func(c *Config) { c.Gateway.Enabled, c.Gateway.Listen = true, "x" }, "gateway.listen:"},
+		{func(c *Config) { c.Gateway.Offer = true }, "gateway.offer:"},
+		{func(c *Config) { c.API.Admins = []string{"anna"} }, "api.admins:"},
 		{func(c *Config) { c.Log.Level = "loud" }, "log.level:"},
 		{func(c *Config) { c.Log.MaxFiles = 0 }, "log.max_files:"},
 		{func(c *Config) { c.Storage.BlobQuotaBytes = 1 }, "storage.blob_quota_bytes:"},

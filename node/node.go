@@ -60,6 +60,7 @@ type Node struct {
 	command  *commander
 	outbox   *outbox
 	register *registrar
+	services *services
 	sql      *sqlService
 	registry *prometheus.Registry
 	servers  []*server
@@ -159,6 +160,9 @@ func (n *Node) openMesh() error {
 		return err
 	}
 	n.mesh = newMesh(n.host)
+	if err := n.openServices(); err != nil {
+		return err
+	}
 	n.driver, err = driver.New(driver.Config{
 		Dir: filepath.Join(n.cfg.ChainDir(), "consensus"), Key: n.keys.validator, Genesis: n.genesis,
 		GenesisStateRoot: n.ledger.genesisRoot, App: n.ledger, Network: n.mesh, Mempool: n.pool, Store: n.chain,
@@ -231,6 +235,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"consensus", n.driver.Run},
 		{"runner", n.runner.Run},
 		{"registration", n.register.run},
+		{"services", n.services.run},
 		{"outbox", n.resend},
 		{"evidence", n.report},
 		{"clock", n.watchClock},

@@ -23,6 +23,7 @@ type planned struct {
 	image    *api.ResolvedImage // kind "native"
 	warnings []string
 	spec     analytics.JobSpec // kind "sql"
+	explain  string            // the engine's plan as another peer's engine gave it; "" if this one's can
 	reuse    *digest.Digest
 }
 
@@ -65,7 +66,17 @@ func (n *Node) plan(ctx context.Context, req api.PlanRequest) (*planned, error) 
 	case errors.As(err, &failure):
 		return nil, sqlProblem(failure)
 	case errors.Is(err, errNoCage):
-		p.warnings = append(p.warnings, "this peer has no cage, so it could not check the query; the executors will")
+		warnings, explain, by, err := n.checkElsewhere(ctx, req, p)
+		var refused *api.Error
+		switch {
+		case errors.As(err, &refused):
+			return nil, refused
+		case err != nil:
+			n.log.Info("no executor checked a query for this node", "err", err)
+			p.warnings = append(p.warnings, "this peer has no cage and no other checked the query; the executors will")
+		default:
+			p.warnings, p.explain = append(warnings, "this peer has no cage; "+by+" checked the query"), explain
+		}
 	case err != nil:
 		return nil, fmt.Errorf("check the query: %w", err)
 	default:
@@ -164,7 +175,7 @@ func (b *backend) PlanSQL(ctx context.Context, req api.PlanRequest) (api.Plan, e
 		return api.Plan{}, err
 	}
 	out := b.plan(p)
-	if req.Explain {
+	if out.Explain = p.explain; req.Explain && out.Explain == "" {
 		if out.Explain, err = b.n.sql.explain(ctx, p.spec); err != nil {
 			return api.Plan{}, fmt.Errorf("explain the query: %w", err)
 		}

@@ -35,7 +35,7 @@ type server struct {
 func (n *Node) openServers() error {
 	backend := &backend{n}
 	handler, err := api.NewHandler(backend, api.Options{
-		Local: true, Log: n.log.With("room", "api"), Metrics: promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
+		Admins: n.cfg.API.Admins, Log: n.log.With("room", "api"), Metrics: promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (n *Node) openServers() error {
 		return api.WithCaller(ctx, api.Caller{Kind: api.CallerPeer, Name: name})
 	}))
 	if !n.cfg.Gateway.Enabled {
-		return nil
+		return n.services.serve(backend, handler, nil)
 	}
 	client, _, err := keyfile.LoadOrCreate(filepath.Join(n.cfg.KeysDir(), keyfile.Client.FileName()), keyfile.Client, rand.Reader)
 	if err != nil {
@@ -80,7 +80,7 @@ func (n *Node) openServers() error {
 		return fmt.Errorf("gateway: %w; choose another address with listen in [gateway], port 0 takes a free one", err)
 	}
 	n.addServer("gateway", g, api.NewServer(besideReceipts(gateway, handler), nil))
-	return nil
+	return n.services.serve(backend, handler, gateway)
 }
 
 // besideReceipts lets those who have only the gateway's address follow their jobs and fetch what its answers point to:

@@ -154,8 +154,8 @@ func (s *Services) Announce(offers []registry.Offer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range offers {
-		if _, ok := s.handlers[serviceID(o.Service, o.Version.Major)]; !ok {
-			return fmt.Errorf("p2p: announce %s: nothing here serves it", serviceID(o.Service, o.Version.Major))
+		if _, ok := s.handlers[o.ID()]; !ok {
+			return fmt.Errorf("p2p: announce %s: nothing here serves it", o.ID())
 		}
 	}
 	if slices.EqualFunc(offers, s.offers, equalOffers) {

@@ -30,7 +30,8 @@ type SendOptions struct {
 	TryTime time.Duration
 	// Skip are peers not to be tried.
 	Skip []sign.PublicKey
-	// Accept looks at an answer before it is taken for one: an error counts against the provider, and the next is tried.
+	// Accept looks at an answer before it is taken for one: after an error the next provider is tried, and after one that
+	// is ErrNonsense this one is scored.
 	Accept func(from sign.PublicKey, answer []byte) error
 }
 
@@ -46,6 +47,9 @@ type Reply struct {
 	Answer []byte
 	Tried  []Try // those that were tried before
 }
+
+// ErrNonsense is for an answer that no honest provider gives, whatever it knows and does not know.
+var ErrNonsense = errors.New("an answer that is none")
 
 // ErrNoService means that no peer that the chain agrees with offers a service.
 var ErrNoService = errors.New("no peer of the network offers it")
@@ -163,7 +167,7 @@ func (s *Services) try(ctx context.Context, p Provider, id string, msg []byte, o
 		}
 	}
 	if err == nil && o.Accept != nil {
-		if err = o.Accept(p.Peer, answer); err != nil {
+		if err = o.Accept(p.Peer, answer); errors.Is(err, ErrNonsense) {
 			s.p.penalise(PeerID(p.Peer), penaltyLie, "an answer of "+id+" that is none")
 		}
 	}

@@ -131,7 +131,7 @@ func (s *Services) provideDue(next map[string]time.Time) (time.Duration, bool) {
 	s.mu.Unlock()
 	due := map[string]registry.Offer{}
 	for _, o := range offers {
-		due[serviceID(o.Service, o.Version.Major)] = o
+		due[o.ID()] = o
 	}
 	for id := range next {
 		if _, ok := due[id]; !ok && id != "" {

@@ -127,7 +127,11 @@ func TestSendGoesOnToTheNextAndSaysWhomItTried(t *testing.T) {
 		}
 	}
 	// An answer that the caller does not take counts as none.
-	r, err := client.Send(t.Context(), "work", 1, nil, SendOptions{Accept: func(sign.PublicKey, []byte) error { return errors.New("nonsense") }})
+	_, err := client.Send(t.Context(), "work", 1, nil, SendOptions{Accept: func(sign.PublicKey, []byte) error { return errors.New("of yesterday") }})
+	if err == nil || hub.gate.score(hosts[2].ID()) != 0 {
+		t.Errorf("an answer of yesterday: %v, and a score of %g", err, hub.gate.score(hosts[2].ID()))
+	}
+	r, err := client.Send(t.Context(), "work", 1, nil, SendOptions{Accept: func(sign.PublicKey, []byte) error { return ErrNonsense }})
 	var all *SendError
 	if !errors.As(err, &all) || len(all.Tried) != 3 || len(r.Tried) != 3 {
 		t.Fatalf("three that fail: %v", err)

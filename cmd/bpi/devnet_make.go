@@ -118,8 +118,8 @@ func makeDevnet(e *env, dir string, count, gatewayPort int, engine engineFile, s
 				cfg.P2P.Bootstrap = append(cfg.P2P.Bootstrap, other.Address)
 			}
 		}
-		cfg.API = configs.API{Listen: n.API, Socket: "api.sock"}
-		cfg.Gateway = configs.Gateway{Enabled: true, Listen: n.Gateway}
+		cfg.API = configs.API{Listen: n.API, Socket: "api.sock", Admins: []string{}}
+		cfg.Gateway = configs.Gateway{Enabled: true, Listen: n.Gateway, Offer: true}
 		if err := cfg.Validate(); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -51,6 +52,9 @@ type Offer struct {
 	Capacity uint32   // requests that it takes at once; 0 takes none at present
 	Labels   []string // "key=value" or words, sorted, each once
 }
+
+// ID is the service with its major version, as in "sql/1".
+func (o Offer) ID() string { return o.Service + "/" + strconv.FormatUint(uint64(o.Version.Major), 10) }
 
 // Description is what one peer offers. Offers are sorted by service and major version, each once.
 type Description struct {
