@@ -36,7 +36,7 @@ var leaves = map[string]leaf{
 	"security export-audit": {few: "-"}, "security verify-audit": {args: "errors_test.go", local: true},
 	"chain status": {few: "-"}, "chain block": {args: "1"}, "chain validators": {few: "-"}, "chain events": {few: "-"}, "chain trust": {few: "-"}, "chain evidence": {few: "-"},
 	"chain validators propose": {args: "--remove x"}, "chain validators approve": {args: "ffff"},
-	"network peers": {few: "-"}, "network services": {few: "-"}, "network ping": {few: "-"},
+	"network peers": {few: "-"}, "network services": {few: "-"}, "network send": {args: "api --data x"}, "network ping": {few: "-"},
 	"policy list": {local: true, few: "-"}, "policy show": {args: "sealed", local: true}, "policy check": {args: "sealed"},
 	"key new": {args: "client", local: true}, "key show": {local: true, few: "-"}, "key backup": {args: "client x", local: true, few: "client"},
 	"status": {few: "-"}, "doctor": {local: true, few: "-"}, "completion": {args: "bash", local: true}, "version": {local: true, few: "-"},
@@ -90,6 +90,11 @@ func TestWrongFlagsExitWithTwo(t *testing.T) {
 		"container strat":                                   "did you mean \"start\"?",
 		"receipt verify --trust t --jb":                     "has no flag --jb",
 		"network ping --count 0":                            "want 1 to 1000",
+		"network services --search":                         "name the service",
+		"network services a b":                              "want one service",
+		"network send api --data x --try 1h":                "at most 5m0s",
+		"network send --data x":                             "want one service",
+		"network send api":                                  "no message; give it with --data",
 		"init --card --new-chain":                           "--card stands alone",
 		"init --genesis g --founder f":                      "--founder goes with --new-chain",
 		"init --new-chain --genesis g":                      "want either --genesis FILE",
@@ -138,7 +143,7 @@ func TestMissingArgumentsExitWithTwo(t *testing.T) {
 		if l.few == "-" {
 			// Then an argument too many is refused.
 			switch name {
-			case "key show", "status", "network ping":
+			case "key show", "status", "network ping", "network services":
 				continue // it takes one
 			}
 			if code, _, errs := bpi(t, t.TempDir(), append(strings.Fields(name), "extra")...); code != exitUsage || !strings.Contains(errs, "extra") {

@@ -89,14 +89,19 @@ var examples = map[string][]string{
 		"bpi --home ~/.bpi/devnet/node1 chain validators propose --remove node4",
 	},
 	"chain validators approve": {"bpi chain validators approve 3f2a"},
-	"network ping":             {"bpi network ping", "bpi network ping node3 --count 20"},
-	"policy show":              {"bpi policy show strict-determinism", "bpi --json policy show strict-determinism > mine.json"},
-	"policy check":             {"bpi policy check mine.json", "bpi policy check sealed"},
-	"key new":                  {"bpi key new client"},
-	"key backup":               {"bpi key backup validator /mnt/safe/validator.key"},
-	"status":                   {"bpi status", "bpi status 3f2a"},
-	"doctor":                   {"bpi doctor", "bpi doctor --config /srv/bpi/config.toml"},
-	"completion":               {"bpi completion bash > ~/.local/share/bash-completion/completions/bpi"},
+	"network services":         {"bpi network services", "bpi network services sql --search", "bpi network services --watch"},
+	"network send": {
+		"bpi network send dataset --data users", "bpi network send api --data @request.http",
+		"bpi network send analytics --try 1m --data @query.json",
+	},
+	"network ping": {"bpi network ping", "bpi network ping node3 --count 20"},
+	"policy show":  {"bpi policy show strict-determinism", "bpi --json policy show strict-determinism > mine.json"},
+	"policy check": {"bpi policy check mine.json", "bpi policy check sealed"},
+	"key new":      {"bpi key new client"},
+	"key backup":   {"bpi key backup validator /mnt/safe/validator.key"},
+	"status":       {"bpi status", "bpi status 3f2a"},
+	"doctor":       {"bpi doctor", "bpi doctor --config /srv/bpi/config.toml"},
+	"completion":   {"bpi completion bash > ~/.local/share/bash-completion/completions/bpi"},
 }
 
 // withExamples ends the description of every command with its examples.

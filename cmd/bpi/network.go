@@ -17,7 +17,7 @@ func networkCommand() *cli.Command {
 		Usage: "look at the mesh",
 		Subcommands: []*cli.Command{
 			{Name: "peers", Usage: "the peers that the node knows", Action: action(listPeers)},
-			{Name: "services", Usage: "what the peers of the mesh do for each other, and where", Action: action(networkServices)},
+			servicesCommand(), sendCommand(),
 			pingCommand(),
 		},
 	}
