@@ -155,6 +155,7 @@ type env struct {
 	api     string        // --api or BPI_API
 	peer    string        // --peer or BPI_PEER
 	apiFlag bool          // --api stands on the command line
+	admin   bool          // the command administers a node
 }
 
 func envOf(c *cli.Context) (*env, error) {

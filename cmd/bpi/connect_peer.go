@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/internal/keyfile"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
 )
@@ -21,8 +24,8 @@ import (
 // apiProtocol is the name under which a node serves its API on libp2p streams.
 const apiProtocol = "api/1"
 
-// dialPeer reaches a peer's API over libp2p, with a throw-away identity and no listening address. The peer's id in addr
-// is proved in the handshake.
+// dialPeer reaches a peer's API over libp2p, with a throw-away identity and no listening address; a command that
+// administers has the operator key's. The peer's id in addr is proved in the handshake.
 func (e *env) dialPeer(ctx context.Context, addr string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -30,7 +33,7 @@ func (e *env) dialPeer(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("peer %s: %w", addr, err)
 	}
-	key, err := sign.Generate(rand.Reader)
+	key, err := e.peerKey()
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +48,19 @@ func (e *env) dialPeer(ctx context.Context, addr string) (*conn, error) {
 	}
 	client := api.NewDialClient(func(ctx context.Context) (net.Conn, error) { return host.DialStream(ctx, to, apiProtocol) })
 	return &conn{Client: client, where: addr, close: func() { host.Close() }}, nil
+}
+
+// peerKey is who this command is to the peers that it dials.
+func (e *env) peerKey() (sign.PrivateKey, error) {
+	if !e.admin {
+		return sign.Generate(rand.Reader)
+	}
+	path := filepath.Join(e.home, "keys", keyfile.Operator.FileName())
+	key, err := keyfile.Load(path, keyfile.Operator)
+	if errors.Is(err, fs.ErrNotExist) {
+		return key, fmt.Errorf("no operator key in %s, by which a peer would know who administers it; run this on the node's machine without --peer, or make a key with: bpi key new operator, and list its peer id in admins of [api] in the node's configuration", tilde(path))
+	}
+	return key, err
 }
 
 // probeNetwork asks the peer which network it is on: the network's name is part of every protocol, and a stranger knows

@@ -37,7 +37,7 @@ var examples = map[string][]string{
 		"bpi init --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…",
 	},
 	"node start": {"bpi node start", "bpi node start --config configs/devnet.toml"},
-	"node drain": {"bpi node drain", "bpi node drain --off"},
+	"node drain": {"bpi node drain", "bpi node drain --off", "bpi --peer /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW… node drain --detach"},
 	"analytics submit": {
 		"bpi analytics submit --dataset users --query \"SELECT COUNT(*) FROM users\"",
 		"bpi analytics submit --dataset users --dataset orders@2 --format csv \"SELECT … FROM users JOIN orders USING (id)\"",

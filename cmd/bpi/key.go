@@ -114,13 +114,13 @@ func roleAndPath(c *cli.Context, e *env, path string) (keyfile.Role, string, err
 type shownKey struct {
 	Role   keyfile.Role   `json:"role"`
 	Public sign.PublicKey `json:"public"`
-	Peer   string         `json:"peer,omitempty"` // libp2p peer id of a node key
+	Peer   string         `json:"peer,omitempty"` // libp2p peer id of a node or operator key
 	File   string         `json:"file"`
 }
 
 func shown(role keyfile.Role, path string, public sign.PublicKey) shownKey {
 	k := shownKey{Role: role, Public: public, File: path}
-	if role == keyfile.Node {
+	if role == keyfile.Node || role == keyfile.Operator {
 		k.Peer = p2p.PeerID(public).String()
 	}
 	return k

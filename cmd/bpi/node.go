@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -22,6 +21,8 @@ func nodeCommand() *cli.Command {
 			{Name: "peers", Usage: "the peers that the node knows", Action: action(listPeers)},
 			{
 				Name: "drain", Usage: "let the node finish its work and take no more",
+				Description: "Only who administers a node may drain it: by its unix socket, or with --peer and the operator key of this home,\n" +
+					"whose peer id (bpi key show operator) stands in admins of [api] in the node's configuration.",
 				Flags: []cli.Flag{
 					&cli.BoolFlag{Name: "off", Usage: "take work again"},
 					&cli.BoolFlag{Name: "detach", Usage: "do not wait until the last execution has ended"},
@@ -99,9 +100,7 @@ func nodeDrain(c *cli.Context, e *env) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	if e.peer != "" && e.api == "" {
-		return usageError(errors.New("bpi node drain: only the machine of a node may drain it; run it there, without --peer"))
-	}
+	e.admin = true
 	return e.withNode(c.Context, func(n *conn) error {
 		ctx, cancel := e.bounded(c.Context, 10*time.Minute)
 		defer cancel()
