@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/metanode/metanode/internal/bls"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -35,7 +36,7 @@ type Evidence struct {
 type Signed struct {
 	_    struct{} `cbor:",toarray"`
 	Data []byte
-	Sig  sign.Signature
+	Sig  Signature // of a Header Ed25519, of others of the chain's scheme
 }
 
 // MaxEvidenceBytes bounds an encoded Evidence.
@@ -89,9 +90,12 @@ func denialSaid(raw []byte) (said, error) {
 }
 
 // Verify checks that the evidence holds: both statements are of this chain and of the epoch and view named, they contradict
-// each other as the kind says, and the key signed both. Whether the key is a validator's is the caller's to know. The
-// words of the error are this package's own and the same everywhere, so that they may be replicated.
-func (e *Evidence) Verify(chain digest.Digest) error {
+// each other as the kind says, and the validator signed both. Which validator has the evidence's key is the caller's to
+// know. The words of the error are this package's own and the same everywhere, so that they may be replicated.
+func (e *Evidence) Verify(chain digest.Digest, by Validator) error {
+	if by.Key != e.Key {
+		return fmt.Errorf("evidence against validator key %s is none against %s", e.Key.Short(), by.Key.Short())
+	}
 	var a, b said
 	var err, err2 error
 	switch e.Kind {
@@ -121,10 +125,23 @@ func (e *Evidence) Verify(chain digest.Digest) error {
 	if string(a.msg) == string(b.msg) {
 		return fmt.Errorf("evidence of %s: both statements are the same", e.Kind)
 	}
-	if !sign.Verify(e.Key, a.msg, e.First.Sig) || !sign.Verify(e.Key, b.msg, e.Second.Sig) {
+	if !e.signed(by, a.msg, e.First.Sig) || !e.signed(by, b.msg, e.Second.Sig) {
 		return fmt.Errorf("evidence of %s: a signature is not valid", e.Kind)
 	}
 	return nil
+}
+
+// signed reports whether sig is the validator's, of what both halves are.
+func (e *Evidence) signed(by Validator, msg []byte, sig Signature) bool {
+	c := claim{key: by.Key, msg: msg, sig: sig}
+	if e.Kind != DoubleProposal && !by.BLS.IsZero() {
+		k, err := by.BLS.Key.Decode()
+		if err != nil {
+			return false
+		}
+		c = claim{parts: []bls.Part{{Keys: []*bls.Key{k}, Msg: msg}}, sig: sig}
+	}
+	return valid([]claim{c}, []int{0})
 }
 
 // watchBack is for how many views after its own a message may still be evidence: the second half may come late.
@@ -133,6 +150,7 @@ const watchBack = 32
 // watch remembers what each validator signed in the views around the current one, to find who contradicts himself. Its
 // size is bounded by the window and the set: of one kind, one statement a validator and view.
 type watch struct {
+	set    *ValidatorSet
 	known  *signatures
 	byView map[View]map[int]*record
 }
@@ -144,12 +162,12 @@ type record struct {
 	proposal *Header
 	propSig  sign.Signature
 	timeout  *TimeoutData
-	timeSig  sign.Signature
+	timeSig  Signature
 	told     map[EvidenceKind]bool
 }
 
 func newWatch(v *Verifier) *watch {
-	return &watch{known: v.known, byView: make(map[View]map[int]*record)}
+	return &watch{set: v.set, known: v.known, byView: make(map[View]map[int]*record)}
 }
 
 // at is the record of a validator in a view, nil outside the window.
@@ -214,7 +232,7 @@ func (w *watch) noteProposal(set *ValidatorSet, p *Proposal, id BlockID, current
 	}
 	return rec.tell(Evidence{
 		Kind: DoubleProposal, Key: h.Proposer, Epoch: h.Epoch, View: h.View,
-		First: Signed{Data: canon.Must(rec.proposal), Sig: rec.propSig}, Second: Signed{Data: canon.Must(h), Sig: p.Sig},
+		First: Signed{Data: canon.Must(rec.proposal), Sig: rec.propSig[:]}, Second: Signed{Data: canon.Must(h), Sig: p.Sig[:]},
 	})
 }
 
@@ -224,7 +242,7 @@ func (w *watch) noteVote(v *Vote, index int, current View) []Evidence {
 		return nil
 	}
 	switch {
-	case rec.vote == nil || rec.vote.Data == v.Data && rec.vote.Sig == v.Sig:
+	case rec.vote == nil || rec.vote.same(v):
 		if rec.vote == nil {
 			rec.vote = v
 		}
@@ -284,5 +302,6 @@ func (rec *record) tell(e Evidence) []Evidence {
 }
 
 func (w *watch) valid(v *Vote) bool {
-	return w.known.check([]claim{{key: v.Voter, msg: v.Data.SigningBytes(), sig: v.Sig}})
+	i, _ := w.set.Index(v.Voter)
+	return w.known.check(w.set.claim(i, v.Data.SigningBytes(), v.Sig))
 }

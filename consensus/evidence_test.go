@@ -31,8 +31,19 @@ func (l *lab) proofs() []Evidence {
 	return all
 }
 
-func TestEvidenceProvesItself(t *testing.T) {
-	l := newLab(t, 4)
+// accused is the validator that evidence is against.
+func (l *lab) accused(e *Evidence) Validator {
+	i, ok := l.verifier.set.Index(e.Key)
+	if !ok {
+		return Validator{}
+	}
+	return l.verifier.set.At(i)
+}
+
+func TestEvidenceProvesItself(t *testing.T) { eachScheme(t, testEvidenceProvesItself) }
+
+func testEvidenceProvesItself(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	all := l.proofs()
 	kinds := map[EvidenceKind]bool{}
 	for _, e := range all {
@@ -42,22 +53,22 @@ func TestEvidenceProvesItself(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", e.Kind, err)
 		}
-		if err := again.Verify(l.verifier.chain); err != nil {
+		if err := again.Verify(l.verifier.chain, l.accused(again)); err != nil {
 			t.Errorf("%s: %v", e.Kind, err)
 		}
-		if again.Verify(digest.Sum("another chain")) == nil {
+		if again.Verify(digest.Sum("another chain"), l.accused(again)) == nil {
 			t.Errorf("%s holds on another chain", e.Kind)
 		}
 		for i := range raw {
 			bad := append([]byte(nil), raw...)
 			bad[i] ^= 1
-			if x, err := DecodeEvidence(bad); err == nil && x.Verify(l.verifier.chain) == nil {
+			if x, err := DecodeEvidence(bad); err == nil && x.Verify(l.verifier.chain, l.accused(&e)) == nil {
 				t.Errorf("%s: accepted with byte %d changed", e.Kind, i)
 			}
 		}
 		same := e
 		same.Second = same.First
-		if same.Verify(l.verifier.chain) == nil {
+		if same.Verify(l.verifier.chain, l.accused(&e)) == nil {
 			t.Errorf("%s: one statement twice was accepted", e.Kind)
 		}
 	}
@@ -66,8 +77,10 @@ func TestEvidenceProvesItself(t *testing.T) {
 	}
 }
 
-func TestVoteThenTimeoutIsNormal(t *testing.T) {
-	l := newLab(t, 4)
+func TestVoteThenTimeoutIsNormal(t *testing.T) { eachScheme(t, testVoteThenTimeoutIsNormal) }
+
+func testVoteThenTimeoutIsNormal(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	who := l.other(1)
 	r, _ := l.replica(who, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
@@ -87,8 +100,10 @@ func TestVoteThenTimeoutIsNormal(t *testing.T) {
 }
 
 // The second half of an equivocation comes when the view is long over.
-func TestLateMessagesAreStillEvidence(t *testing.T) {
-	l := newLab(t, 4)
+func TestLateMessagesAreStillEvidence(t *testing.T) { eachScheme(t, testLateMessagesAreStillEvidence) }
+
+func testLateMessagesAreStillEvidence(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(l.root, GenesisQC(l.root), 1, "b")
@@ -121,8 +136,10 @@ func TestLateMessagesAreStillEvidence(t *testing.T) {
 	}
 }
 
-func TestForgedVoteIsNoEvidence(t *testing.T) {
-	l := newLab(t, 4)
+func TestForgedVoteIsNoEvidence(t *testing.T) { eachScheme(t, testForgedVoteIsNoEvidence) }
+
+func testForgedVoteIsNoEvidence(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(l.root, GenesisQC(l.root), 1, "b")
@@ -140,10 +157,18 @@ func TestForgedVoteIsNoEvidence(t *testing.T) {
 }
 
 func FuzzDecodeEvidence(f *testing.F) {
-	l := newLab(&testing.T{}, 4)
+	var labs []*lab
 	var seeds [][]byte
-	for _, e := range l.proofs() {
-		seeds = append(seeds, e.Encode())
+	for _, s := range Schemes() {
+		l := newLab(&testing.T{}, s, 4)
+		for _, e := range l.proofs() {
+			seeds = append(seeds, e.Encode())
+		}
+		labs = append(labs, l)
 	}
-	fuzz(f, DecodeEvidence, func(e *Evidence) { e.Verify(l.verifier.chain) }, seeds...)
+	fuzz(f, DecodeEvidence, func(e *Evidence) {
+		for _, l := range labs {
+			e.Verify(l.verifier.chain, l.accused(e))
+		}
+	}, seeds...)
 }

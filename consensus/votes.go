@@ -37,7 +37,7 @@ func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
 		vs.byView[view] = m
 	}
 	if b := m[cv.index]; b != nil {
-		if b.vote.Data == cv.v.Data && b.vote.Sig == cv.v.Sig {
+		if b.vote.same(cv.v) {
 			return nil
 		}
 		if !valid && !vs.valid(cv.v) {
@@ -56,7 +56,8 @@ func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
 }
 
 func (vs *votes) valid(v *Vote) bool {
-	return vs.known.check([]claim{{key: v.Voter, msg: v.Data.SigningBytes(), sig: v.Sig}})
+	i, _ := vs.set.Index(v.Voter)
+	return vs.known.check(vs.set.claim(i, v.Data.SigningBytes(), v.Sig))
 }
 
 // certify makes the certificate for data if the votes for it weigh a quorum, after checking the signatures.
@@ -70,7 +71,7 @@ func (vs *votes) certify(m map[int]*ballot, data VoteData, out *Output) *QC {
 	var whose []int
 	for _, i := range at {
 		if b := m[i]; !b.valid {
-			claims = append(claims, claim{b.vote.Voter, msg, b.vote.Sig})
+			claims = append(claims, vs.set.claim(i, msg, b.vote.Sig))
 			whose = append(whose, i)
 		}
 	}
@@ -92,10 +93,15 @@ func (vs *votes) certify(m map[int]*ballot, data VoteData, out *Output) *QC {
 	if at == nil {
 		return nil
 	}
-	qc := &QC{Data: data, Signers: signerBitmap(at)}
-	for _, i := range at {
-		qc.Sigs = append(qc.Sigs, m[i].vote.Sig)
+	sigs := make([]Signature, len(at))
+	for k, i := range at {
+		sigs[k] = m[i].vote.Sig
 	}
+	qc, err := NewQC(vs.set, data, at, sigs)
+	if err != nil {
+		return nil // nobody honest voted
+	}
+	vs.known.learnSum(vs.set, at, always(msg), qc.Sigs)
 	return qc
 }
 
