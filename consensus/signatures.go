@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"sync"
 
 	"github.com/metanode/metanode/internal/bls"
 	"github.com/metanode/metanode/internal/digest"
@@ -25,8 +26,10 @@ func proposalClaim(by sign.PublicKey, id BlockID, sig sign.Signature) claim {
 
 // signatures remembers valid signatures, so that one that came in a vote is not checked again in a certificate, nor
 // the certificate again in the next message that carries it. It holds two generations of bounded size and forgets the
-// older one when the younger is full. A nil *signatures checks and remembers nothing.
+// older one when the younger is full. A nil *signatures checks and remembers nothing. Safe for concurrent use; two
+// goroutines that check the same signature at once both do the work.
 type signatures struct {
+	mu         sync.Mutex // guards what follows
 	young, old map[digest.Digest]struct{}
 }
 
@@ -78,6 +81,8 @@ func (s *signatures) has(id digest.Digest) bool {
 	if s == nil {
 		return false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if _, ok := s.young[id]; ok {
 		return true
 	}
@@ -89,6 +94,8 @@ func (s *signatures) learn(id digest.Digest) {
 	if s == nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.young) >= signaturesPerGeneration {
 		s.old, s.young = s.young, make(map[digest.Digest]struct{})
 	}

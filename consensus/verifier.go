@@ -19,8 +19,8 @@ func refuse(format string, args ...any) error {
 // Verifier turns messages into the verified types that Replica.Step accepts. Each method checks all that can be known
 // without the block tree: chain, epoch, membership, quorum weight, signatures (of Ed25519 by ZIP-215), canonical bitmaps, and the
 // rules that bind the parts of one message together. It remembers valid signatures (bounded), so that a certificate
-// made of known votes costs hashing only. Not for concurrent use: one goroutine, one Verifier; the replica's own is
-// given to New.
+// made of known votes costs hashing only. Safe for concurrent use; a replica shares its Verifier with whoever verifies the
+// messages for it, so that neither checks what the other has.
 type Verifier struct {
 	chain    digest.Digest
 	root     BlockID // the block that the epoch begins after, and its view
@@ -192,10 +192,9 @@ func (v *Verifier) Vote(vote *Vote) (CheckedVote, error) {
 	return CheckedVote{vote, i}, nil
 }
 
-// Signed checks a vote's signature, for a shell that does not want to leave it to the replica. It touches nothing that
-// changes: other goroutines may use v.
+// Signed checks a vote's signature, for a shell that does not want to leave it to the replica.
 func (v *Verifier) Signed(vote CheckedVote) error {
-	if !(*signatures)(nil).check(v.set.claim(vote.index, vote.v.Data.SigningBytes(), vote.v.Sig)) {
+	if !v.known.check(v.set.claim(vote.index, vote.v.Data.SigningBytes(), vote.v.Sig)) {
 		return refuse("vote of view %d: the signature is not %s's", vote.v.Data.View, vote.v.Voter.Short())
 	}
 	return nil
