@@ -145,7 +145,7 @@ type Handover struct {
 }
 
 // MaxHandoverBytes bounds an encoded Handover.
-const MaxHandoverBytes = MaxFinalityBytes + MaxValidators*352 + 64
+const MaxHandoverBytes = MaxFinalityBytes + MaxValidators*432 + 64
 
 // Header is the closing block's. It panics on an empty proof; Verify refuses one.
 func (h *Handover) Header() *Header { return h.Finality.Header() }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
 )
 
 // proofs is one piece of each kind, as a follower finds it among verified messages.
@@ -31,15 +32,6 @@ func (l *lab) proofs() []Evidence {
 	return all
 }
 
-// accused is the validator that evidence is against.
-func (l *lab) accused(e *Evidence) Validator {
-	i, ok := l.verifier.set.Index(e.Key)
-	if !ok {
-		return Validator{}
-	}
-	return l.verifier.set.At(i)
-}
-
 func TestEvidenceProvesItself(t *testing.T) { eachScheme(t, testEvidenceProvesItself) }
 
 func testEvidenceProvesItself(t *testing.T, scheme Scheme) {
@@ -53,22 +45,33 @@ func testEvidenceProvesItself(t *testing.T, scheme Scheme) {
 		if err != nil {
 			t.Fatalf("%s: %v", e.Kind, err)
 		}
-		if err := again.Verify(l.verifier.chain, l.accused(again)); err != nil {
+		if err := again.Verify(l.verifier.chain); err != nil {
 			t.Errorf("%s: %v", e.Kind, err)
 		}
-		if again.Verify(digest.Sum("another chain"), l.accused(again)) == nil {
+		if again.Verify(digest.Sum("another chain")) == nil {
 			t.Errorf("%s holds on another chain", e.Kind)
 		}
 		for i := range raw {
 			bad := append([]byte(nil), raw...)
 			bad[i] ^= 1
-			if x, err := DecodeEvidence(bad); err == nil && x.Verify(l.verifier.chain, l.accused(&e)) == nil {
+			if x, err := DecodeEvidence(bad); err == nil && x.Verify(l.verifier.chain) == nil {
 				t.Errorf("%s: accepted with byte %d changed", e.Kind, i)
+			}
+		}
+		if e.Link != (sign.Signature{}) { // one's own key does not speak for another's
+			i, _ := l.verifier.set.Index(e.Key)
+			other := ProveBLS(l.keys[(i+1)%4])
+			for _, x := range []Evidence{{BLS: e.BLS, Link: other.Link}, {BLS: other.Key, Link: other.Link}, {BLS: other.Key, Link: e.Link}, {}} {
+				y := e
+				y.BLS, y.Link = x.BLS, x.Link
+				if y.Verify(l.verifier.chain) == nil {
+					t.Errorf("%s: accepted with another bls key", e.Kind)
+				}
 			}
 		}
 		same := e
 		same.Second = same.First
-		if same.Verify(l.verifier.chain, l.accused(&e)) == nil {
+		if same.Verify(l.verifier.chain) == nil {
 			t.Errorf("%s: one statement twice was accepted", e.Kind)
 		}
 	}
@@ -157,8 +160,8 @@ func testForgedVoteIsNoEvidence(t *testing.T, scheme Scheme) {
 }
 
 func FuzzDecodeEvidence(f *testing.F) {
-	var labs []*lab
 	var seeds [][]byte
+	var labs []*lab
 	for _, s := range Schemes() {
 		l := newLab(&testing.T{}, s, 4)
 		for _, e := range l.proofs() {
@@ -168,7 +171,7 @@ func FuzzDecodeEvidence(f *testing.F) {
 	}
 	fuzz(f, DecodeEvidence, func(e *Evidence) {
 		for _, l := range labs {
-			e.Verify(l.verifier.chain, l.accused(e))
+			e.Verify(l.verifier.chain)
 		}
 	}, seeds...)
 }

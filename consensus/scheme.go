@@ -56,9 +56,30 @@ const blsPurpose = "metanode/validator/bls12-381/1"
 // and whoever has that one can remove the validator anyhow.
 func blsKey(key sign.PrivateKey) bls.PrivateKey { return bls.FromSeed(key.Seed(), blsPurpose) }
 
-// ProveBLS gives what a validator set of BLS12-381 says of the validator with this key: its public key for votes, and the
-// proof that the validator has the secret half.
-func ProveBLS(key sign.PrivateKey) bls.Proven { return blsKey(key).Prove() }
+// BLSKey is what a validator set of BLS12381 says of a member's key for votes and timeouts. The zero value is no key.
+type BLSKey struct {
+	_     struct{}       `cbor:",toarray"`
+	Key   bls.PublicKey  `json:"key"`
+	Proof bls.Signature  `json:"proof"` // of possession: nobody else's key is a part of this one
+	Link  sign.Signature `json:"link"`  // the validator key's, of Key: whoever votes by Key is the validator
+}
+
+// ProveBLS makes the BLSKey of the validator with this key.
+func ProveBLS(key sign.PrivateKey) BLSKey {
+	p := blsKey(key).Prove()
+	return BLSKey{Key: p.Key, Proof: p.Proof, Link: key.Sign(linkBytes(p.Key))}
+}
+
+// IsZero reports whether there is no key.
+func (k BLSKey) IsZero() bool { return k == BLSKey{} }
+
+// linkBytes is what a validator key signs of its BLS key.
+func linkBytes(k bls.PublicKey) []byte { return append([]byte("bpi/bls-key/1\x00"), k[:]...) }
+
+// linked reports whether a validator key owns to a BLS key.
+func linked(to sign.PublicKey, k bls.PublicKey, link sign.Signature) bool {
+	return sign.Verify(to, linkBytes(k), link)
+}
 
 // Signer signs the votes and timeouts of one validator. Its zero value cannot sign.
 type Signer struct {

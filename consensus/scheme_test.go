@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/metanode/metanode/internal/bls"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -24,6 +25,15 @@ func TestEd25519EncodingsAreWhatTheyWere(t *testing.T) {
 		"a9a2a8af730ad4b53479781a6263a3e1332eacedbe934d3a1d0f355aea1b9a42", "5fda4228d05ac62441c17d756ef81652a8b164e087e36cec171670112dcdd8b7",
 		"7ec6da1aa408d0b49db1f9146a6848919a632f147674d06c436a5887120cfa6d", "b94ea399b0ff0b3640a64cdc8021000df2c4c2825740380224d8026343ce8386",
 		"47f362f7ff3c275716f71731a3ffd2df32f4e7e1b4da7d472070522d73b76049", "fcf3620a0298fecfc8bc9715091e53a8bd36af7e65f145aab2ad44d237eac1ed",
+	}
+	proofs := []string{
+		"0c15b127f8140fbf667bc4d6adb176ed47957ca99730942c7b2feb1f1e6db9c6", "c2ba8c0041cb9e2b01e09527d5ec63a74457ca73ecb0c997fa7e88693556d4dd",
+		"e3034f41d279ea50ab9130b76b63a3c9c479f7418d538551ae6442c693278545",
+	}
+	for i, e := range l.proofs() {
+		if got := digest.Of(e.Encode()).String(); got != proofs[i] {
+			t.Errorf("evidence of %s: %s", e.Kind, got)
+		}
 	}
 	for i, m := range samples()[0].msgs {
 		if got := digest.Of(EncodeMessage(m)).String(); got != want[i] {
@@ -75,12 +85,17 @@ func TestSetsRefuseKeysThatAreNotProven(t *testing.T) {
 		spoil func(list []Validator)
 		says  string
 	}{
-		"another's proof":    {func(v []Validator) { v[1].BLS.Proof = v[2].BLS.Proof }, "proof of possession"},
-		"no proof":           {func(v []Validator) { clear(v[1].BLS.Proof[:]) }, "proof of possession"},
-		"no point":           {func(v []Validator) { v[1].BLS.Key[0] = 0 }, "not a point"},
-		"a key twice":        {func(v []Validator) { v[1].BLS = v[2].BLS }, "stands twice"},
-		"a key too few":      {func(v []Validator) { clear(v[1].BLS.Key[:]); clear(v[1].BLS.Proof[:]) }, "3 of 4 members"},
-		"infinity for a key": {func(v []Validator) { clear(v[1].BLS.Key[:]); v[1].BLS.Key[0] = 0xc0 }, "not a point"},
+		"another's proof": {func(v []Validator) { v[1].BLS.Proof = v[2].BLS.Proof }, "proof of possession"},
+		"no proof":        {func(v []Validator) { clear(v[1].BLS.Proof[:]) }, "proof of possession"},
+		"no point":        {func(v []Validator) { v[1].BLS.Key[0] = 0; v[1].BLS.Link = l.keys[1].Sign(linkBytes(v[1].BLS.Key)) }, "not a point"},
+		"another's key":   {func(v []Validator) { v[1].BLS, v[2].BLS = v[2].BLS, v[1].BLS }, "does not own"},
+		"no link":         {func(v []Validator) { clear(v[1].BLS.Link[:]) }, "does not own"},
+		"a key twice":     {func(v []Validator) { v[1].BLS = v[2].BLS }, "stands twice"},
+		"a key too few":   {func(v []Validator) { v[1].BLS = BLSKey{} }, "3 of 4 members"},
+		"infinity for a key": {func(v []Validator) {
+			v[1].BLS.Key = bls.PublicKey{0: 0xc0}
+			v[1].BLS.Link = l.keys[1].Sign(linkBytes(v[1].BLS.Key))
+		}, "not a point"},
 	} {
 		list := l.verifier.set.All()
 		c.spoil(list)
@@ -95,8 +110,8 @@ func TestSetsRefuseKeysThatAreNotProven(t *testing.T) {
 	}
 }
 
-// A handover hands the chain to validators of its own scheme, who keep the keys they had, and prove those that are new.
-func TestHandoverKeepsSchemeAndKeys(t *testing.T) {
+// A handover hands the chain to validators of its own scheme, whose keys are proven.
+func TestHandoverKeepsTheScheme(t *testing.T) {
 	for name, c := range map[string]struct {
 		scheme Scheme
 		spoil  func(l *lab, next []Validator)
@@ -108,11 +123,9 @@ func TestHandoverKeepsSchemeAndKeys(t *testing.T) {
 		}},
 		"to ed25519": {BLS12381, func(l *lab, next []Validator) {
 			for i := range next {
-				clear(next[i].BLS.Key[:])
-				clear(next[i].BLS.Proof[:])
+				next[i].BLS = BLSKey{}
 			}
 		}},
-		"to another bls key": {BLS12381, func(l *lab, next []Validator) { next[0].BLS = ProveBLS(l.keys[0]) }},
 		"to an unproven key": {BLS12381, func(l *lab, next []Validator) { next[3].BLS.Proof = next[2].BLS.Proof }},
 	} {
 		l := newLab(t, c.scheme, 4)
@@ -141,8 +154,8 @@ func TestHandoverKeepsSchemeAndKeys(t *testing.T) {
 func TestValidatorWithAnotherBLSKeyDoesNotStart(t *testing.T) {
 	l := newLab(t, BLS12381, 4)
 	list := l.verifier.set.All()
-	list[1].BLS = ProveBLS(l.keys[0])
-	list[0].BLS = ProveBLS(l.keys[1])
+	strange := bls.FromSeed(make([]byte, 32), "another way to derive it").Prove()
+	list[1].BLS = BLSKey{Key: strange.Key, Proof: strange.Proof, Link: l.keys[1].Sign(linkBytes(strange.Key))}
 	l.genesis.Validators = list
 	root, err := l.genesis.Block(digest.Sum("lab/state"))
 	if err != nil {
