@@ -211,7 +211,7 @@ func TestAnEquivocatingKeyIsRemoved(t *testing.T) {
 	topic := n.voteTopic(head.Chain.Name)
 	for _, what := range []string{"one block", "another block"} {
 		d := consensus.VoteData{ChainID: head.Chain.ID, View: consensus.View(head.Head.View + 3), Block: digest.Of([]byte(what))}
-		v := consensus.Vote{Data: d, Voter: key.Public(), Sig: key.Sign(d.SigningBytes())}
+		v := consensus.Vote{Data: d, Voter: key.Public(), Sig: consensus.NewSigner(consensus.Ed25519, key).Sign(d.SigningBytes())}
 		if err := topic.Publish(t.Context(), v.Encode()); err != nil {
 			t.Fatal(err)
 		}
