@@ -34,6 +34,7 @@ var rooms = []room{
 	{dir: "internal/canon", floor: 0, only: []string{}},
 	{dir: "internal/digest", floor: 0, only: []string{}},
 	{dir: "internal/sign", floor: 0, only: []string{}},
+	{dir: "internal/bls", floor: 0, only: []string{}},
 	{dir: "internal/merkle", floor: 0, only: []string{"internal/canon", "internal/digest"}},
 	{dir: "internal/trie", floor: 0, only: []string{"internal/canon", "internal/digest"}},
 	{dir: "internal/keyfile", floor: 0, only: []string{"internal/sign"}},
