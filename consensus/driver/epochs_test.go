@@ -41,11 +41,7 @@ func validate(t *testing.T, nodes []*testNode, who ...int) {
 }
 
 // candidates starts four validators and n further nodes with validator keys.
-func candidates(t *testing.T, n int) (*hub, []*testNode) {
-	return candidatesOf(t, consensus.Ed25519, n)
-}
-
-func candidatesOf(t *testing.T, scheme consensus.Scheme, n int) (*hub, []*testNode) {
+func candidates(t *testing.T, scheme consensus.Scheme, n int) (*hub, []*testNode) {
 	h, nodes := networkOf(t, scheme, 4, 60_000)
 	for i := range n {
 		x := h.newCandidate(4+i, t.TempDir())
@@ -58,7 +54,7 @@ func candidatesOf(t *testing.T, scheme consensus.Scheme, n int) (*hub, []*testNo
 func TestAllValidatorsChangeAtOnce(t *testing.T) { eachScheme(t, testAllValidatorsChangeAtOnce) }
 
 func testAllValidatorsChangeAtOnce(t *testing.T, scheme consensus.Scheme) {
-	h, nodes := candidatesOf(t, scheme, 4)
+	h, nodes := candidates(t, scheme, 4)
 	submit(t, nodes[0], "before")
 	eventually(t, "a transaction everywhere", allHave(nodes, "before"))
 	submit(t, nodes[1], "validators 4 5 6 7*2")
@@ -85,7 +81,7 @@ func TestValidatorsChangeOneByOneUnderWork(t *testing.T) {
 }
 
 func testValidatorsChangeOneByOneUnderWork(t *testing.T, scheme consensus.Scheme) {
-	_, nodes := candidatesOf(t, scheme, 4)
+	_, nodes := candidates(t, scheme, 4)
 	sets := []string{"4 1 2 3", "4 5 2 3", "4 5 6 3", "4 5 6 7"}
 	var all []string
 	for i, set := range sets {
@@ -116,7 +112,7 @@ func TestWhoWasAwayDuringTheChangeFindsTheEpoch(t *testing.T) {
 }
 
 func testWhoWasAwayDuringTheChangeFindsTheEpoch(t *testing.T, scheme consensus.Scheme) {
-	h, nodes := candidatesOf(t, scheme, 1)
+	h, nodes := candidates(t, scheme, 1)
 	submit(t, nodes[0], "before")
 	eventually(t, "a transaction everywhere", allHave(nodes, "before"))
 	nodes[3].stop()
