@@ -205,7 +205,9 @@ var (
 )
 
 // harmless are exceptions that name a package and touch nothing outside of the process.
-var harmless = map[string]bool{}
+var harmless = map[string]bool{
+	"consensus sync": true, // the memory of valid signatures, which a replica shares with its shell; no verdict hangs on it
+}
 
 func TestPurePackagesTouchNothing(t *testing.T) {
 	fset, files := parseModule(t)
