@@ -260,3 +260,16 @@ func TestBadFilesAreNamedWithTheNextStep(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryNodeCommandIsTriedThroughAPeer keeps e2e/peer_test.go whole: any peer is the API, for every command.
+func TestEveryNodeCommandIsTriedThroughAPeer(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "e2e", "peer_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range leaves {
+		if words := `"` + strings.Join(strings.Fields(name), `", "`) + `"`; !l.local && !strings.Contains(string(raw), words) {
+			t.Errorf("bpi %s speaks to a node, and e2e/peer_test.go does not try it with --peer", name)
+		}
+	}
+}
