@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -193,4 +194,44 @@ func TestServicesOfANetworkAreFoundAndUsed(t *testing.T) {
 		return r.code == 0 && json.Unmarshal([]byte(r.stdout), &list) == nil &&
 			!slices.ContainsFunc(list, func(s api.Service) bool { return s.Name == last.Name && s.Capacity > 0 }) && len(list) >= 2
 	})
+}
+
+// TestAPeerWithoutACageHasItsQueriesChecked submits a query to a peer that can run no engine: an executor that it finds by
+// the service sql checks it, and explains it.
+func TestAPeerWithoutACageHasItsQueriesChecked(t *testing.T) {
+	n := up(t, 3)
+	n.users()
+	if _, err := exec.LookPath("unshare"); err != nil {
+		t.Skipf("no way to take a wall from the peer: %v", err)
+	}
+	own := home(t)
+	if r := n.runWith(own, "init", "--genesis", filepath.Join(n.peers[0].Dir, "genesis.cbor"), "--bootstrap", n.peers[1].Address, "--listen-port", "0"); r.code != 0 {
+		t.Fatalf("init: %s", r.stderr)
+	}
+	p := &peer{Name: "uncaged", Dir: own, Socket: filepath.Join(own, "api.sock")}
+	cmd := withoutNetNamespaces(bin(t), "node", "start")
+	cmd.Env = append(os.Environ(), "BPI_HOME="+own)
+	if err := cmd.Start(); err != nil {
+		t.Skipf("no user namespace for the peer: %v", err)
+	}
+	p.again = cmd
+	n.peers = append(n.peers, p)
+	n.ready(p)
+	eventually(t, 30*time.Second, "caught up", func() bool { h := n.height(n.peers[0]); return h > 0 && n.height(p) >= h })
+	run := func(args ...string) result {
+		return n.runWith(own, append([]string{"--api", "unix://" + p.Socket}, args...)...)
+	}
+	eventually(t, 30*time.Second, "knows who executes", func() bool {
+		r := run("network", "services", "sql")
+		return r.code == 0 && strings.Contains(r.stdout, "sql/1")
+	})
+	if r := run("analytics", "submit", "--fresh", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users"); r.code != 0 || !strings.Contains(r.stdout, "1000") || !strings.Contains(r.stderr, "checked the query") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := run("analytics", "submit", "--dataset", "users", "--query", "SELECT nothing FROM users"); r.code == 0 || !strings.Contains(r.stderr, "nothing") {
+		t.Errorf("a query that no executor takes: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := run("analytics", "explain", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users"); r.code != 0 || r.stdout == "" {
+		t.Errorf("explain: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
 }

@@ -13,6 +13,19 @@ import (
 	"github.com/metanode/metanode/api"
 )
 
+// withoutNetNamespaces is a command for a program where there can be no network namespaces: in a user namespace of its own,
+// a process may lower what the namespaces below it get. The program runs in a second one, as an ordinary user.
+func withoutNetNamespaces(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", "echo 0 > /proc/sys/user/max_net_namespaces && " +
+		`exec unshare --user --map-user=1000 --map-group=1000 "$0" "$@"`, program}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	return cmd
+}
+
 // TestMissingWall starts a peer where there can be no network namespaces. It says so, validates, and executes nothing,
 // until its configuration names the wall that it is to do without.
 func TestMissingWall(t *testing.T) {
@@ -29,15 +42,7 @@ func TestMissingWall(t *testing.T) {
 	begin := func(env ...string) api.Status {
 		t.Helper()
 		said.Reset()
-		// In a user namespace of its own, a process may lower what the namespaces below it get. The peer runs in a second
-		// one, as an ordinary user.
-		cmd := exec.Command("/bin/sh", "-c", "echo 0 > /proc/sys/user/max_net_namespaces && "+
-			`exec unshare --user --map-user=1000 --map-group=1000 "$0" node start --config ../configs/devnet.toml`, program)
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
-		}
+		cmd := withoutNetNamespaces(program, "node", "start", "--config", "../configs/devnet.toml")
 		cmd.Env = append(append(os.Environ(), "BPI_HOME="+dir), env...)
 		cmd.Stdout, cmd.Stderr = &said, &said
 		if err := cmd.Start(); err != nil {

@@ -25,6 +25,8 @@ const (
 	pullsAtFirst = 3                      // connected peers whose tables are pulled
 	askTimeout   = 5 * time.Second
 	maxSearches  = 8
+	barrenTime   = 5 * time.Second // after a search without a result
+	maxBarren    = 256
 )
 
 // Find is the providers of a service that the chain agrees with, in order of their keys: from the table, and if it has
@@ -45,8 +47,26 @@ func (s *Services) Find(ctx context.Context, name string, major uint32) ([]Provi
 // which anybody may write; and the description of each peer that the chain knows, which lies in the DHT under a key of
 // that peer's own and which only that peer can write.
 func (s *Services) search(ctx context.Context, name string, major uint32, enough func() bool) {
+	id := serviceID(name, major)
+	s.mu.Lock()
+	wait := time.Until(s.barren[id])
+	s.mu.Unlock()
+	if wait > 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
+	defer func() {
+		if enough() {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.barren) >= maxBarren {
+			clear(s.barren)
+		}
+		s.barren[id] = time.Now().Add(barrenTime)
+	}()
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
