@@ -110,6 +110,10 @@ sim: ## consensus from seeds: SEEDS networks under faults, SCENARIOS of Twins, t
 	BPI_SIM_SEEDS=$(SEEDS) BPI_TWINS=$(SCENARIOS) BPI_MODEL_VIEWS=$(MODEL_VIEWS) BPI_MODEL_REPLAY=$(REPLAY_VIEWS) \
 	  $(GO) test -count=1 -v -timeout 180m ./consensus/sim/...
 
+.PHONY: sim-mesh
+sim-mesh: ## the service registry of NODES simulated nodes (default 64) on links of 25 ms; times are printed
+	BPI_SIM_NODES=$(if $(filter command line environment,$(origin NODES)),$(NODES),64) $(GO) test -count=1 -timeout 30m -v -run InSimulation ./p2p
+
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts
 	@if [ -n "$$($(GO) list ./e2e/... 2>/dev/null)" ]; then \

@@ -127,6 +127,21 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestServicesPage finds services and sends to them as their page shows.
+func TestServicesPage(t *testing.T) {
+	up(t, 1)
+	list := blocks(t, "../docs/services.md", "```sh run")
+	if len(list) < 2 {
+		t.Fatalf("the page has %d blocks to run", len(list))
+	}
+	out := shell(t, strings.Join(list, "\n"))
+	for _, want := range []string{"analytics/1", "users@1", "HTTP/1.1 200 OK", `"sealed"`, "answered by node"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing:\n%s", want, out)
+		}
+	}
+}
+
 // TestReadme does the lines that the README gives to be typed by hand, with the words in capitals filled in.
 func TestReadme(t *testing.T) {
 	up(t, 1)

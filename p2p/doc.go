@@ -13,6 +13,7 @@
 //   - Links: one long-lived outbound stream a peer, for the microseconds between validators. Lossy, ordered while up.
 //   - Handle and Call: request and response on persistent streams, with limits a peer.
 //   - Listener and DialStream: a net.Listener and a net.Conn over the mesh, for the HTTP API.
+//   - Services: who offers what, by signed descriptions, and messages to a service by its name (with package p2p/registry).
 //   - Exchange: blobs by digest, verified, resumed, from the first provider that has them (with package p2p/blob).
 //
 // # Guarantees
@@ -28,6 +29,6 @@
 //
 // # What it does not do
 //
-// It never decides what a message means, and trusts no answer it fetched. The service registry (who offers which
-// service, by DHT provider records and signed descriptions) has its place here, beside the DHT that New starts.
+// It never decides what a message means, and trusts no answer it fetched: what the chain knows and agrees with is for the
+// node to say (ServicesConfig).
 package p2p

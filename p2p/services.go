@@ -48,12 +48,13 @@ func (c ServicesConfig) withDefaults() ServicesConfig {
 // Services is this peer's view of the service registry, and its own place in it. It is safe for concurrent use and ends
 // with the Host.
 type Services struct {
-	p     *Host
-	cfg   ServicesConfig
-	table *registry.Table
-	topic *Topic
-	poke  chan struct{} // capacity 1: the offers, or who hears of them, have changed
-	slots chan struct{} // searches under way: at most maxSearches, others wait
+	p        *Host
+	cfg      ServicesConfig
+	table    *registry.Table
+	topic    *Topic
+	poke     chan struct{} // capacity 1: the offers, or who hears of them, have changed
+	counters serviceCounters
+	slots    chan struct{} // searches under way: at most maxSearches, others wait
 
 	mu        sync.Mutex
 	handlers  map[string]localService          // mu; by service/major
@@ -114,6 +115,10 @@ func (p *Host) Services(cfg ServicesConfig) (*Services, error) {
 		return nil, err
 	}
 	p.Handle(describeProto, Limits{RequestBytes: 64, ResponseBytes: maxPageBytes, PerPeer: 4, PerSecond: 20, Timeout: 5 * time.Second}, s.describe)
+	if err := s.measure(); err != nil {
+		events.Cancel()
+		return nil, err
+	}
 	started := p.group.spawn(s.announce) && p.group.spawn(s.provide) && p.group.spawn(func() { s.follow(events) })
 	if !started {
 		return nil, errors.New("p2p: services: the host is closed")
@@ -193,9 +198,6 @@ func (s *Services) List() []Provider {
 	})
 	return list
 }
-
-// Changed is closed when List next has news. That an offer expires is no news: ask List again every now and then.
-func (s *Services) Changed() <-chan struct{} { return s.table.Changed() }
 
 // known is the providers of a service that the table has.
 func (s *Services) known(name string, major uint32) []Provider {

@@ -35,6 +35,7 @@ const (
 func (s *Services) hear(from sign.PublicKey, data []byte) Verdict {
 	d, err := registry.Open(data, s.p.cfg.Network)
 	if err != nil {
+		s.counters.refused.add(1)
 		return Reject // Join scores who passed it on
 	}
 	if old := s.table.Get(d.Peer); s.cfg.Known(d.Peer) && (old == nil || d.Newer(old)) {
@@ -45,9 +46,11 @@ func (s *Services) hear(from sign.PublicKey, data []byte) Verdict {
 			return Ignore
 		}
 		if out, err := s.table.Add(d); err == nil && out == registry.News {
+			s.counters.news.add(1)
 			return Accept
 		}
 	}
+	s.counters.useless.add(1)
 	// It is scored when that becomes a habit.
 	if !s.pace(s.useless, from, uselessEvery, uselessBurst) {
 		s.p.penalise(PeerID(from), PenaltyMinor, "descriptions of no use, again and again")

@@ -112,18 +112,22 @@ func (s *Services) Send(ctx context.Context, name string, major uint32, msg []by
 		for _, p := range s.untried(name, major, tried, o.Skip) {
 			answer, err := s.try(ctx, p, id, msg, o)
 			if err == nil {
+				s.counters.answered.add(1)
 				return Reply{From: p.Peer, Answer: answer, Tried: tried}, nil
 			}
 			var remote *RemoteError
 			if errors.As(err, &remote) && (remote.Code == CodeRefused || remote.Code == CodeTooLarge) {
+				s.counters.declined.add(1)
 				return Reply{From: p.Peer, Tried: tried}, err
 			}
+			s.counters.tried.add(1)
 			tried = append(tried, Try{p.Peer, err})
 			if len(tried) >= sendTries || ctx.Err() != nil {
 				break
 			}
 		}
 	}
+	s.counters.unanswered.add(1)
 	return Reply{Tried: tried}, &SendError{Service: id, Tried: tried}
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p/registry"
 )
@@ -41,27 +43,33 @@ func offerEcho(t *testing.T, s *Services, service string) {
 	}
 }
 
-func providers(list []Provider) (keys []sign.PublicKey) {
-	for _, p := range list {
-		keys = append(keys, p.Peer)
+// counted is a metric's value; outcome is its label, or "".
+func counted(t *testing.T, reg *prometheus.Registry, name, outcome string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return keys
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && (outcome == "" || m.GetLabel()[0].GetValue() == outcome) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s of %q", name, outcome)
+	return 0
 }
 
 func TestServiceIsHeardOfSentToAndTakenBack(t *testing.T) {
-	a, hub, b := testHost(t, nil), testHost(t, nil), testHost(t, nil)
+	reg := prometheus.NewRegistry()
+	a, hub, b := testHost(t, func(c *Config) { c.Registerer = reg }), testHost(t, nil), testHost(t, nil)
 	sa, sb := testServices(t, a, ServicesConfig{}), testServices(t, b, ServicesConfig{})
 	testServices(t, hub, ServicesConfig{})
 	connect(t, a, hub)
 	connect(t, b, hub)
-	changed := sa.Changed()
 	offerEcho(t, sb, "echo")
 	eventually(t, "the offer is heard of through the hub", func() bool { return len(sa.known("echo", 1)) == 1 })
-	select {
-	case <-changed:
-	default:
-		t.Error("Changed was not closed")
-	}
 	r, err := sa.Send(t.Context(), "echo", 1, []byte("hello"), SendOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +89,12 @@ func TestServiceIsHeardOfSentToAndTakenBack(t *testing.T) {
 		l := sa.known("echo", 1)
 		return len(l) == 1 && l[0].Seq > seq && slices.Equal(l[0].Offer.Labels, []string{"colour=red"})
 	})
+	if n := counted(t, reg, "bpci_service_messages_total", "answered") + counted(t, reg, "bpci_service_offers", ""); n != 2 {
+		t.Errorf("one message answered and one offer in force are counted as %g", n)
+	}
+	if counted(t, reg, "bpci_service_descriptions_total", "news") < 2 {
+		t.Error("the descriptions heard are not counted")
+	}
 	if err := sb.Withdraw(t.Context()); err != nil {
 		t.Fatal(err)
 	}
