@@ -62,7 +62,7 @@ type Services struct {
 	own       *registry.Signed                 // mu; the newest description of this peer, or nil
 	heard     int                              // mu; peers of the topic when it was last published
 	authors   map[sign.PublicKey]*rate.Limiter // mu; at most registry.MaxPeers
-	useless   map[sign.PublicKey]*rate.Limiter // mu; at most maxRapSheets
+	useless   map[sign.PublicKey]tally         // mu; at most maxRapSheets
 	barren    map[string]time.Time             // mu; services that a search did not find, until when they are not searched
 	failed    map[sign.PublicKey]time.Time     // mu; providers that did not answer, until when they come last
 	unwritten bool                             // mu; the DHT's value does not say what own says
@@ -98,7 +98,7 @@ func (p *Host) Services(cfg ServicesConfig) (*Services, error) {
 	cfg = cfg.withDefaults()
 	s := &Services{
 		p: p, cfg: cfg, table: registry.NewTable(p.cfg.Network, cfg.Now, cfg.Known), poke: make(chan struct{}, 1), wanted: make(chan struct{}, 1),
-		slots: make(chan struct{}, maxSearches), handlers: map[string]localService{}, authors: map[sign.PublicKey]*rate.Limiter{}, useless: map[sign.PublicKey]*rate.Limiter{},
+		slots: make(chan struct{}, maxSearches), handlers: map[string]localService{}, authors: map[sign.PublicKey]*rate.Limiter{}, useless: map[sign.PublicKey]tally{},
 		failed: map[sign.PublicKey]time.Time{}, barren: map[string]time.Time{},
 	}
 	var err error

@@ -66,13 +66,13 @@ func TestBadDescriptionsByGossipAreRefusedAndScored(t *testing.T) {
 			return bytes.ReplaceAll(described(t, k, nil), pub(k), pub(honest))
 		}},
 		// These an honest peer may pass on now and then: it takes a habit to be scored.
-		"expired": {uselessBurst + 5, func(t *testing.T, i int, k, _ sign.PrivateKey) []byte {
+		"expired": {uselessBurst + 3*uselessPerPeer + 5, func(t *testing.T, i int, k, _ sign.PrivateKey) []byte {
 			return described(t, k, func(d *registry.Description) { d.Seq, d.ExpiresMs = uint64(i+1), uint64(time.Now().UnixMilli())-1 })
 		}},
-		"of strangers": {uselessBurst + 5, func(t *testing.T, i int, _, _ sign.PrivateKey) []byte {
+		"of strangers": {uselessBurst + 3*uselessPerPeer + 5, func(t *testing.T, i int, _, _ sign.PrivateKey) []byte {
 			return described(t, newPrivate(t), nil)
 		}},
-		"replayed": {uselessBurst + 5, func(t *testing.T, i int, _, honest sign.PrivateKey) []byte {
+		"replayed": {uselessBurst + 3*uselessPerPeer + 5, func(t *testing.T, i int, _, honest sign.PrivateKey) []byte {
 			return described(t, honest, func(d *registry.Description) { d.Seq = uint64(i + 1) })
 		}},
 		"without pause": {authorBurst + 5, func(t *testing.T, i int, k, _ sign.PrivateKey) []byte {

@@ -9,11 +9,11 @@ import (
 	"github.com/metanode/metanode/p2p/registry"
 )
 
-// TestBurstThatGossipDropsArrivesByPull publishes 5,000 descriptions, ten of each of 500 peers, faster than they can be
+// TestBurstThatGossipDropsArrivesByPull publishes 5,000 descriptions, five of each of 1,000 peers, faster than they can be
 // sent. Gossip drops most of them, says so in its counters, and is right to: it is the newest of each peer that must
 // arrive, and the table of a peer that has it brings it.
 func TestBurstThatGossipDropsArrivesByPull(t *testing.T) {
-	const authors, each = 500, 10
+	const authors, each = 1000, 5
 	synctest.Test(t, func(t *testing.T) {
 		m := newSimMesh(t, 3)
 		defer m.close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -23,9 +24,11 @@ const (
 
 	askPage = 1 // first byte of a request for a page; the key after which it begins follows
 
-	// Descriptions that are old, expired or of strangers: an honest peer passes on one now and then.
-	uselessEvery = 4 * time.Second
-	uselessBurst = 32
+	// Descriptions that are old, expired or of strangers: an honest peer passes on some now and then, and more in a large
+	// network, where gossip repairs what it lost while a pull has already brought what came after.
+	uselessBurst   = 32
+	uselessPerPeer = 8
+	uselessTime    = 2 * time.Minute // in which so many are forgiven
 	// New descriptions of one author. Its own gap is tellGap.
 	authorEvery = 500 * time.Millisecond
 	authorBurst = 10
@@ -39,7 +42,7 @@ func (s *Services) hear(from sign.PublicKey, data []byte) Verdict {
 		return Reject // Join scores who passed it on
 	}
 	if old := s.table.Get(d.Peer); s.cfg.Known(d.Peer) && (old == nil || d.Newer(old)) {
-		if !s.pace(s.authors, d.Peer, authorEvery, authorBurst) {
+		if !s.pace(d.Peer) {
 			if from == d.Peer {
 				s.p.penalise(PeerID(from), PenaltyMinor, "describes itself too often")
 			}
@@ -52,32 +55,54 @@ func (s *Services) hear(from sign.PublicKey, data []byte) Verdict {
 	}
 	s.counters.useless.add(1)
 	// It is scored when that becomes a habit.
-	if !s.pace(s.useless, from, uselessEvery, uselessBurst) {
+	if s.habit(from) {
 		s.p.penalise(PeerID(from), PenaltyMinor, "descriptions of no use, again and again")
 	}
 	return Ignore
 }
 
-// pace takes one from a peer's budget, and reports whether there was one.
-func (s *Services) pace(budgets map[sign.PublicKey]*rate.Limiter, who sign.PublicKey, every time.Duration, burst int) bool {
+// pace reports whether an author may be heard with one more new description.
+func (s *Services) pace(author sign.PublicKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := budgets[who]
+	l := s.authors[author]
 	if l == nil {
-		if len(budgets) >= registry.MaxPeers {
-			for k, o := range budgets {
-				if o.Tokens() >= float64(burst) {
-					delete(budgets, k)
+		if len(s.authors) >= registry.MaxPeers {
+			for k, o := range s.authors {
+				if o.Tokens() >= authorBurst {
+					delete(s.authors, k)
 				}
 			}
 		}
-		if len(budgets) >= registry.MaxPeers {
+		if len(s.authors) >= registry.MaxPeers {
 			return false
 		}
-		l = rate.NewLimiter(rate.Every(every), burst)
-		budgets[who] = l
+		l = rate.NewLimiter(rate.Every(authorEvery), authorBurst)
+		s.authors[author] = l
 	}
 	return l.Allow()
+}
+
+// tally counts what is forgiven in time.
+type tally struct {
+	n  float64
+	at time.Time
+}
+
+// habit counts a description of no use against the peer that passed it on, and reports whether it has become a habit.
+func (s *Services) habit(from sign.PublicKey) bool {
+	allowed := float64(uselessBurst + uselessPerPeer*s.table.Len())
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.useless) >= maxRapSheets {
+		clear(s.useless) // of peers that were connected once: it takes thousands of them, and they begin anew
+	}
+	t := s.useless[from]
+	t.n = max(0, t.n-float64(now.Sub(t.at))/float64(uselessTime)*allowed) + 1
+	t.at = now
+	s.useless[from] = t
+	return t.n > allowed
 }
 
 // follow pulls the table of a peer that has come to take part, since gossip tells nobody what was said before, and of one
@@ -109,7 +134,7 @@ func (s *Services) follow(events *pubsub.TopicEventHandler) {
 	}) {
 		return
 	}
-	for {
+	for turn := rand.IntN(registry.MaxPeers); ; {
 		timer := time.NewTimer(jitter(tellEvery))
 		var from sign.PublicKey
 		select {
@@ -122,7 +147,9 @@ func (s *Services) follow(events *pubsub.TopicEventHandler) {
 			if len(peers) == 0 {
 				continue
 			}
-			key, ok := PublicKey(peers[time.Now().UnixNano()%int64(len(peers))])
+			slices.Sort(peers)
+			turn++
+			key, ok := PublicKey(peers[turn%len(peers)])
 			if !ok {
 				continue
 			}

@@ -111,6 +111,13 @@ func (t *Table) Changed() <-chan struct{} {
 	return t.changed
 }
 
+// Len is how many peers the table has, expired ones among them.
+func (t *Table) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.peers)
+}
+
 // Get is the description of one peer that is in force, or nil.
 func (t *Table) Get(k sign.PublicKey) *Signed {
 	t.mu.Lock()
