@@ -143,6 +143,10 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(c *Config) { c.Log.Level = "loud" }, "log.level:"},
 		{func(c *Config) { c.Log.MaxFiles = 0 }, "log.max_files:"},
 		{func(c *Config) { c.Storage.BlobQuotaBytes = 1 }, "storage.blob_quota_bytes:"},
+		{func(c *Config) { c.Storage.SnapshotInterval = 15 }, "storage.snapshot_interval:"},
+		{func(c *Config) { c.Storage.Snapshots = 0 }, "storage.snapshots:"},
+		{func(c *Config) { c.Storage.RetainBlocks = 63 }, "storage.retain_blocks: 63"},
+		{func(c *Config) { c.Storage.RetainBlocks, c.Storage.SnapshotInterval = 100, 0 }, "storage.retain_blocks: 100, with snapshot_interval 0"},
 		{func(c *Config) { c.Storage.ResultTTL = 0 }, "storage.result_ttl:"},
 	}
 	for _, tt := range tests {

@@ -70,6 +70,11 @@ type testNode struct {
 	ended  chan error
 	done   chan struct{} // closed before ended receives
 	told   chan struct{} // one place: receives after a commit
+	chain  *chainstore.Store
+
+	onCommit  func(*consensus.Block, *consensus.Finality) // nil: nothing
+	snapshots driver.Snapshots                            // nil: none are taken
+	from      consensus.Height                            // driver.Config.SnapshotFrom
 
 	disk    driver.Disk        // nil: the operating system's
 	store   datastore.Batching // nil: the hub's for this node
@@ -136,11 +141,16 @@ func (n *testNode) config() driver.Config {
 	if os.Getenv("BPI_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
+	n.chain = store
 	c := driver.Config{
+		Snapshots: n.snapshots, SnapshotFrom: n.from,
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
 		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: n.segment, Disk: n.disk,
 		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
 			n.h.committed(b, f)
+			if n.onCommit != nil {
+				n.onCommit(b, f)
+			}
 			select {
 			case n.told <- struct{}{}:
 			default:

@@ -42,11 +42,8 @@ func (d *Driver) reopen() error {
 	if t := d.term.Load(); !d.self.IsZero() && !t.member {
 		d.cfg.Log.Info("this node's validator key is not in the set: it follows the chain, and validates if the validators let it in", "key", d.self.Short(), "epoch", uint64(t.epoch))
 	}
-	rec := consensus.Recovery{Root: head.Block, RootQC: head.Finality.QC}
-	if head.Block.Header.Closes() {
-		rec.RootQC = consensus.RootQC(head.Block)
-	}
-	if rec.Recent, err = d.recentHeaders(&head.Block.Header); err != nil {
+	rec, err := d.recovery(head)
+	if err != nil {
 		return err
 	}
 	// Parents before children; what does not lead up from the head was abandoned, or its parent never became durable.
@@ -193,28 +190,4 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 		}
 	}
 	return safety, blocks, nil
-}
-
-// recentHeaders are the headers before head that the leader rule looks at.
-func (d *Driver) recentHeaders(head *consensus.Header) ([]consensus.Header, error) {
-	window := consensus.LeaderWindow(d.own.Set().Len())
-	var out []consensus.Header
-	for h := head.Height; h > 0; {
-		h--
-		x, err := d.cfg.Store.Block(h)
-		if errors.Is(err, ErrNoBlock) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("chain store: %w", err)
-		}
-		if x.Block.Header.View+window < head.View || x.Block.Header.Epoch != d.own.Epoch() {
-			break
-		}
-		out = append(out, x.Block.Header)
-	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
-	return out, nil
 }

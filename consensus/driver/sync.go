@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -21,7 +22,7 @@ type need struct {
 	ahead bool // somebody is known to be far ahead
 }
 
-// kick asks the syncer to work. A newer need replaces one that it has not taken up.
+// kick asks the syncer to work. A newer need replaces one that it has not taken up, but for what is known of others.
 func (d *Driver) kick(n need) {
 	for {
 		select {
@@ -30,14 +31,16 @@ func (d *Driver) kick(n need) {
 		default:
 		}
 		select {
-		case <-d.needs:
+		case old := <-d.needs:
+			n.ahead = n.ahead || old.ahead
 		default:
 		}
 	}
 }
 
-// fetched is what the syncer brought: either a chain proved final, or blocks found by id, parents first.
+// fetched is what the syncer brought: a chain proved final, blocks found by id, parents first, or a snapshot.
 type fetched struct {
+	snap   *snapshot.Snapshot
 	chain  *consensus.VerifiedChain
 	blocks []consensus.VerifiedBlock
 	done   chan struct{} // closed by the owner
@@ -46,6 +49,9 @@ type fetched struct {
 // takeBatch executes and steps fetched blocks. A certified block whose outcome differs here means that this node's
 // state is not the network's: it must stop.
 func (d *Driver) takeBatch(b fetched) error {
+	if b.snap != nil {
+		return d.takeSnapshot(b.snap)
+	}
 	if b.chain != nil {
 		if b.chain.Blocks()[0].Header.Epoch != d.own.Epoch() {
 			return nil // the epoch has ended meanwhile
@@ -100,6 +106,7 @@ func (d *Driver) takeBatch(b fetched) error {
 type syncer struct {
 	d        *Driver
 	verifier *consensus.Verifier
+	joining  joining
 }
 
 func newSyncer(d *Driver) (*syncer, error) {
@@ -147,16 +154,24 @@ func (s *syncer) run(ctx context.Context) {
 			}
 		}
 		last = s.d.tree.height()
-		timer.Reset(quiet)
-		if alone { // nobody is there yet
+		switch {
+		case s.joining.lonely(s.d):
+			timer.Reset(snapshotFirst)
+		case alone: // nobody is there yet
 			pause = min(2*pause, quiet)
 			timer.Reset(pause)
+		default:
+			timer.Reset(quiet)
 		}
 	}
 }
 
 // satisfy asks one node after another until the need is met. It reports whether anybody answered.
 func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
+	if !s.joining.asked || n.ahead {
+		s.join(ctx)
+	}
+	nothing := 0 // nodes that had nothing to give
 	peers := s.d.cfg.Network.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for i, p := range peers {
@@ -173,8 +188,14 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 		case err != nil:
 			s.d.cfg.Log.Debug("catch-up", "node", p.Short(), "reason", err)
 		case met:
+			s.joining.pruned = false
 			return true
+		default:
+			nothing++
 		}
+	}
+	if (n.ahead || !n.id.IsZero()) && nothing > 0 { // there is more, and nobody who was asked has what comes next
+		s.joinPruned(ctx)
 	}
 	if !n.id.IsZero() && s.d.tree.get(n.id) == nil && len(peers) > 0 {
 		// Nobody had it; a certified block is with two thirds of the validators, so it was a bad moment.
@@ -241,6 +262,9 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 			return found, fmt.Errorf("blocks from %d do not link", from)
 		}
 		found = true
+		if len(blocks) == maxAnswerBlocks { // a long way yet
+			s.join(ctx)
+		}
 	}
 	return found, ctx.Err()
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
-	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/trie"
 )
 
 // notForged is a check that refuses what says that it is forged, and counts what it sees.
@@ -61,11 +61,10 @@ func (l *lone) offer(t *testing.T, txs ...string) (verdicts []driver.Verdict, id
 	id := root.ID()
 	history.Append(id[:])
 	b := consensus.Block{Justify: consensus.GenesisQC(root), Txs: [][]byte{}}
-	state := genesisState
 	for _, tx := range txs {
 		b.Txs = append(b.Txs, []byte(tx))
-		state = digest.Sum("test/state", state[:], []byte(tx))
 	}
+	state := after(new(trie.Map), b.Txs).Root()
 	for i := range 4 {
 		if i == loneAt {
 			continue

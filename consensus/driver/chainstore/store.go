@@ -1,5 +1,6 @@
 // Package chainstore keeps committed blocks in a go-datastore: one entry a height with the block and its finality proof,
-// one entry a block id, one an epoch with the handover that began it, and one for the head.
+// one entry a block id, one an epoch with the handover that began it, one for the head, and one for where the blocks begin
+// when they do not begin with genesis.
 package chainstore
 
 import (
@@ -28,6 +29,7 @@ type Store struct {
 	mu      sync.RWMutex // guards what follows
 	head    driver.Committed
 	history *merkle.Frontier // nil in an empty store
+	base    baseRecord
 }
 
 var _ driver.Store = (*Store)(nil)
@@ -81,7 +83,7 @@ func Open(ds datastore.Batching) (*Store, error) {
 		}
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
-	return s, nil
+	return s, s.readBase()
 }
 
 // Put implements driver.Store. Blocks that do not follow the head are refused, and nothing is written.
