@@ -69,7 +69,7 @@ func (n *Node) openSnapshots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	folder, err := statesync.OpenFolder(filepath.Join(n.cfg.ChainDir(), "snapshots"), n.cfg.Storage.Snapshots, known.check, n.log.With("room", "snapshots"))
+	folder, err := statesync.OpenFolder(driver.SystemDisk(), filepath.Join(n.cfg.ChainDir(), "snapshots"), n.cfg.Storage.Snapshots, known.check, n.log.With("room", "snapshots"))
 	if err != nil {
 		return err
 	}

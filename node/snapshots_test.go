@@ -219,7 +219,7 @@ func (s *solo) save(folder *statesync.Folder) *snapshot.Snapshot {
 
 func (s *solo) folder(dir string) *statesync.Folder {
 	s.t.Helper()
-	f, err := statesync.OpenFolder(dir, 2, s.known.check, slog.New(slog.DiscardHandler))
+	f, err := statesync.OpenFolder(driver.SystemDisk(), dir, 2, s.known.check, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.t.Fatal(err)
 	}

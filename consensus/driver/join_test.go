@@ -151,7 +151,9 @@ func prune(t testing.TB, nodes []*testNode, below consensus.Height) {
 
 // TestLateNodesJoinAPrunedChainBySnapshot starts a validator and a follower on a chain whose first blocks nobody has. The
 // validator is then needed for the quorum, so it votes and leads like the others.
-func TestLateNodesJoinAPrunedChainBySnapshot(t *testing.T) { inForms(t, lateNodesJoinAPrunedChainBySnapshot) }
+func TestLateNodesJoinAPrunedChainBySnapshot(t *testing.T) {
+	inForms(t, lateNodesJoinAPrunedChainBySnapshot)
+}
 
 func lateNodesJoinAPrunedChainBySnapshot(t *testing.T, form func(*driver.Config)) {
 	h := newHub(t, 4, 60_000)
@@ -208,7 +210,9 @@ func lateNodesJoinAPrunedChainBySnapshot(t *testing.T, form func(*driver.Config)
 
 // TestSnapshotOfALaterEpochMakesAValidator lets two nodes with validator keys join by snapshot after the validators have
 // changed twice: the one that was let in votes at once, the one that was removed follows.
-func TestSnapshotOfALaterEpochMakesAValidator(t *testing.T) { inForms(t, snapshotOfALaterEpochMakesAValidator) }
+func TestSnapshotOfALaterEpochMakesAValidator(t *testing.T) {
+	inForms(t, snapshotOfALaterEpochMakesAValidator)
+}
 
 func snapshotOfALaterEpochMakesAValidator(t *testing.T, form func(*driver.Config)) {
 	h := newHub(t, 4, 60_000)
@@ -257,7 +261,9 @@ func snapshotOfALaterEpochMakesAValidator(t *testing.T, form func(*driver.Config
 }
 
 // TestNodeWhoseNextBlockIsPrunedTakesASnapshot leaves a node behind by less than it would take a snapshot for.
-func TestNodeWhoseNextBlockIsPrunedTakesASnapshot(t *testing.T) { inForms(t, nodeWhoseNextBlockIsPrunedTakesASnapshot) }
+func TestNodeWhoseNextBlockIsPrunedTakesASnapshot(t *testing.T) {
+	inForms(t, nodeWhoseNextBlockIsPrunedTakesASnapshot)
+}
 
 func nodeWhoseNextBlockIsPrunedTakesASnapshot(t *testing.T, form func(*driver.Config)) {
 	h := newHub(t, 4, 60_000)

@@ -2,10 +2,10 @@
 //
 // # On the disk
 //
-// A Folder holds one folder a snapshot, named by height and id: a file with the head and one a chunk. It is written under
-// another name, synced, and renamed when it is whole, so a snapshot that is there is a durable one. What a fetch has
-// brought so far stays in a folder with the ending .part; every file of it is checked again when the fetch goes on, so
-// it needs no order of writes and no marks of its own.
+// A Folder keeps the head and the chunks of each snapshot as files of a driver.Disk, named by height and id, and a mark that
+// is made when they are all durable: a snapshot with its mark is whole. What a fetch has brought so far stays without one;
+// every file of it is checked again when the fetch goes on, so it needs no order of writes. What is read is checked against
+// the head in any case, so damage is found where it is, and the snapshot removed.
 //
 // # Between nodes
 //

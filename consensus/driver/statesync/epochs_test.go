@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/consensus/snapshot/snapshottest"
 	"github.com/metanode/metanode/internal/canon"
@@ -93,7 +94,7 @@ func TestFetchFollowsTheHandovers(t *testing.T) {
 	height := 2*epochs + 10
 	add := func(i int, lie func(r request, raw []byte) []byte) {
 		l := newLearner(t, w.chain, w.chain.Handovers)
-		f, err := openFolder(t.TempDir(), 2, l.check, quiet, files{})
+		f, err := OpenFolder(driver.SystemDisk(), t.TempDir(), 2, l.check, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +124,7 @@ func TestFetchFollowsTheHandovers(t *testing.T) {
 			t.Fatalf("not all liars were found: %v", found)
 		}
 		l := newLearner(t, w.chain, nil)
-		f, err := openFolder(t.TempDir(), 2, l.check, quiet, files{})
+		f, err := OpenFolder(driver.SystemDisk(), t.TempDir(), 2, l.check, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,7 +95,7 @@ func (f *Fetcher) Fetch(ctx context.Context, from consensus.Height) (s *snapshot
 	if len(groups) == 0 {
 		err := fmt.Errorf("%w of block %d or above", ErrNone, from)
 		if asked > 0 { // then nothing is needed of what was begun
-			err = errors.Join(err, f.cfg.Folder.forget(nil))
+			err = errors.Join(err, f.cfg.Folder.forget())
 		}
 		return nil, asked, err
 	}
@@ -189,6 +189,9 @@ func (f *Fetcher) shun(p sign.PublicKey, reason error) {
 
 // fetch brings the snapshot of a group.
 func (f *Fetcher) fetch(ctx context.Context, g group) (*snapshot.Snapshot, error) {
+	if s, ok := f.cfg.Folder.Get(g.offer.Height, g.offer.ID); ok {
+		return s, nil
+	}
 	p := f.cfg.Folder.resume(g.offer.Height, g.offer.ID)
 	if p == nil {
 		s, err := f.head(ctx, &g)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/consensus/snapshot/snapshottest"
 	"github.com/metanode/metanode/internal/canon"
@@ -56,8 +56,8 @@ func newWorld(t *testing.T, entries int) *world {
 
 func (w *world) check(h *snapshot.Head) (*snapshot.Snapshot, error) { return h.Check(w.chain.Verifier) }
 
-func (w *world) folder(dir string, d disk) (*Folder, error) {
-	return openFolder(dir, 2, w.check, quiet, d)
+func (w *world) folder(dir string, d driver.Disk) (*Folder, error) {
+	return OpenFolder(d, dir, 2, w.check, quiet)
 }
 
 // oneEpoch is a chain whose validators never changed.
@@ -71,7 +71,7 @@ func (oneEpoch) Adopt(*consensus.Handover) error { return snapshot.ErrInvalid }
 
 func (w *world) open(dir string) *Folder {
 	w.t.Helper()
-	f, err := w.folder(dir, files{})
+	f, err := w.folder(dir, driver.SystemDisk())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestFetchGoesOnWhereItWas(t *testing.T) {
 			break
 		}
 		if round == 2 {
-			parts, err := filepath.Glob(filepath.Join(dir, "*"+endingPart, "chunk-*"))
+			parts, err := filepath.Glob(filepath.Join(dir, "*."+whoGot+".chunk-*"))
 			if err != nil || len(parts) < 2 {
 				t.Fatalf("%d chunks are kept after %d rounds: %v", len(parts), round+1, err)
 			}
@@ -372,9 +372,9 @@ func TestFetchGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// dying is a disk that ends, in the middle of a write, after so many.
+// dying is a disk that ends, in the middle of a write, after so many operations.
 type dying struct {
-	files
+	driver.Disk
 	left int
 }
 
@@ -382,50 +382,41 @@ var errDead = errors.New("the machine is dead")
 
 func (d *dying) gone() bool { d.left--; return d.left < 0 }
 
-func (d *dying) Write(path string, b []byte) error {
-	if d.left == 0 { // torn
-		_ = os.WriteFile(path, b[:len(b)/3], 0o600)
-	}
+func (d *dying) Create(path string) (driver.File, error) {
 	if d.gone() {
-		return errDead
+		return nil, errDead
 	}
-	return d.files.Write(path, b)
+	f, err := d.Disk.Create(path)
+	return &dyingFile{f, d}, err
 }
 
-func (d *dying) Rename(from, to string) error {
+func (d *dying) Remove(path string) error {
 	if d.gone() {
 		return errDead
 	}
-	return d.files.Rename(from, to)
+	return d.Disk.Remove(path)
 }
 
-func (d *dying) RemoveAll(path string) error {
-	if d.left == 0 { // half of it
-		names, _ := os.ReadDir(path)
-		for i, e := range names {
-			if i%2 == 0 {
-				_ = os.RemoveAll(filepath.Join(path, e.Name()))
-			}
-		}
-	}
-	if d.gone() {
-		return errDead
-	}
-	return d.files.RemoveAll(path)
+type dyingFile struct {
+	driver.File
+	d *dying
 }
 
-func (d *dying) Mkdir(path string) error {
-	if d.gone() {
-		return errDead
+func (f *dyingFile) WriteAt(b []byte, off int64) (int, error) {
+	if f.d.left == 0 { // torn
+		_, _ = f.File.WriteAt(b[:len(b)/3], off)
 	}
-	return d.files.Mkdir(path)
+	if f.d.gone() {
+		return 0, errDead
+	}
+	return f.File.WriteAt(b, off)
 }
 
-func (d *dying) Sync(dir string) error {
-	if d.gone() {
+func (f *dyingFile) Sync() error {
+	if f.d.gone() {
 		return errDead
 	}
-	return d.files.Sync(dir)
+	return f.File.Sync()
 }
 
 // TestKilledAtEveryWrite ends the machine at each write of making and of fetching a snapshot: after the restart every
@@ -448,7 +439,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 			t.Fatal("the work never ends")
 		}
 		dir := t.TempDir()
-		d := &dying{left: n}
+		d := &dying{driver.SystemDisk(), n}
 		f, err := w.folder(dir, d)
 		if err == nil {
 			err = work(f)
@@ -476,9 +467,9 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		for _, s := range l {
 			w.same(f, s)
 		}
-		names, err := os.ReadDir(dir)
-		if err != nil || len(names) != 2 {
-			t.Fatalf("after a kill at write %d: %d folders, %v", n, len(names), err)
+		sets, err := f.sets()
+		if err != nil || len(sets) != 2 {
+			t.Fatalf("after a kill at write %d: files of %d snapshots, %v", n, len(sets), err)
 		}
 	}
 }
@@ -490,7 +481,7 @@ func TestDamagedSnapshotIsNotServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(chunkPath(f.path(s), 1), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(f.path(set{40, s.ID(), whoMade}, chunkFile(1)), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -498,8 +489,8 @@ func TestDamagedSnapshotIsNotServed(t *testing.T) {
 			t.Errorf("a damaged chunk: %v", err)
 		}
 	}
-	if _, err := os.Stat(f.path(s)); len(f.List()) != 0 || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the damaged snapshot is still here: %v", err)
+	if left, err := os.ReadDir(f.dir); len(f.List()) != 0 || err != nil || len(left) != 0 {
+		t.Errorf("the damaged snapshot is still here: %d files, %v", len(left), err)
 	}
 }
 

@@ -1,18 +1,18 @@
 package statesync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -24,81 +24,76 @@ type CheckFunc func(*snapshot.Head) (*snapshot.Snapshot, error)
 // ErrNoSnapshot is wrapped when a snapshot is not in the folder.
 var ErrNoSnapshot = errors.New("snapshot is not here")
 
-// Endings of folders that are no snapshots yet.
-const (
-	endingNew  = ".new"  // being made; of no use after a crash
-	endingPart = ".part" // being fetched; gone on with after a crash
-)
-
 // Folder holds the snapshots of one node. Safe for concurrent use.
 type Folder struct {
 	dir   string
 	keep  int
 	check CheckFunc
-	disk  disk
+	disk  driver.Disk
 	log   *slog.Logger
 
 	checking sync.Mutex // held while check is called
 
 	mu   sync.Mutex
-	list []*snapshot.Snapshot // by rising height
+	list []held // by rising height
+}
+
+// held is a snapshot that is here, and its files.
+type held struct {
+	*snapshot.Snapshot
+	set set
 }
 
 // OpenFolder opens the folder, which is made if absent and this node's alone. It keeps the newest keep snapshots, at
 // least one. What it cannot use is removed and told to log.
-func OpenFolder(dir string, keep int, check CheckFunc, log *slog.Logger) (*Folder, error) {
-	return openFolder(dir, keep, check, log, files{})
-}
-
-func openFolder(dir string, keep int, check CheckFunc, log *slog.Logger, d disk) (*Folder, error) {
-	f := &Folder{dir: dir, keep: max(keep, 1), check: check, disk: d, log: log}
-	if err := d.Mkdir(dir); err != nil {
+func OpenFolder(disk driver.Disk, dir string, keep int, check CheckFunc, log *slog.Logger) (*Folder, error) {
+	f := &Folder{dir: dir, keep: max(keep, 1), check: check, disk: disk, log: log}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the snapshots: %w", err)
 	}
-	names, err := os.ReadDir(dir)
+	sets, err := f.sets()
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots: %w", err)
 	}
-	for _, e := range names {
-		path := filepath.Join(dir, e.Name())
-		if strings.HasSuffix(path, endingPart) {
-			continue
+	for at, files := range sets {
+		whole := slices.Contains(files, wholeMark)
+		if !whole && at.origin == whoGot {
+			continue // the fetch goes on with it, or forgets it
 		}
-		s, err := f.open(path)
-		if err == nil {
-			f.list = append(f.list, s)
-			continue
+		if whole {
+			s, err := f.open(at, files)
+			if err == nil && !slices.ContainsFunc(f.list, func(x held) bool { return x.ID() == s.ID() }) {
+				f.list = append(f.list, held{s, at})
+				continue
+			}
+			if err != nil {
+				log.Warn("a snapshot cannot be used and is removed", "height", uint64(at.height), "reason", err)
+			}
 		}
-		if !strings.HasSuffix(path, endingNew) {
-			log.Warn("a snapshot cannot be used and is removed", "folder", path, "reason", err)
-		}
-		if err := d.RemoveAll(path); err != nil {
+		if err := f.remove(at); err != nil {
 			return nil, fmt.Errorf("open the snapshots: %w", err)
 		}
 	}
-	slices.SortFunc(f.list, func(a, b *snapshot.Snapshot) int { return int(int64(a.Height()) - int64(b.Height())) })
+	f.sort()
 	return f, f.trim()
 }
 
-// open reads a head and looks for the chunks; their bytes are checked when they are read.
-func (f *Folder) open(path string) (*snapshot.Snapshot, error) {
-	s, err := f.readHead(path)
-	if err != nil {
-		return nil, err
-	}
-	if path != f.path(s) {
-		return nil, fmt.Errorf("it is of block %d and not complete, or under another name", s.Height())
-	}
-	for i := range s.Chunks() {
-		if _, err := os.Stat(chunkPath(path, i)); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+func (f *Folder) sort() {
+	slices.SortFunc(f.list, func(a, b held) int { return cmp.Compare(a.Height(), b.Height()) })
 }
 
-func (f *Folder) readHead(path string) (*snapshot.Snapshot, error) {
-	raw, err := readBounded(headPath(path), snapshot.MaxHeadBytes)
+// open reads a head and looks for the chunks; their bytes are checked when they are read.
+func (f *Folder) open(at set, files []string) (*snapshot.Snapshot, error) {
+	s, err := f.readHead(at)
+	if err == nil && !complete(files, s.Chunks()) {
+		err = fmt.Errorf("files of its %d chunks are missing", s.Chunks())
+	}
+	return s, err
+}
+
+// readHead reads and checks the head of a set.
+func (f *Folder) readHead(at set) (*snapshot.Snapshot, error) {
+	raw, err := f.read(at, headFile, snapshot.MaxHeadBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +101,11 @@ func (f *Folder) readHead(path string) (*snapshot.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.checked(h)
+	s, err := f.checked(h)
+	if err == nil && (s.Height() != at.height || s.ID() != at.id) {
+		err = fmt.Errorf("it is the snapshot of block %d, under another name", s.Height())
+	}
+	return s, err
 }
 
 func (f *Folder) checked(h *snapshot.Head) (*snapshot.Snapshot, error) {
@@ -114,16 +113,6 @@ func (f *Folder) checked(h *snapshot.Head) (*snapshot.Snapshot, error) {
 	defer f.checking.Unlock()
 	return f.check(h)
 }
-
-func (f *Folder) path(s *snapshot.Snapshot) string { return f.pathOf(s.Height(), s.ID()) }
-
-func (f *Folder) pathOf(h consensus.Height, id digest.Digest) string {
-	return filepath.Join(f.dir, fmt.Sprintf("%016x-%s", uint64(h), id))
-}
-
-func headPath(dir string) string { return filepath.Join(dir, "head") }
-
-func chunkPath(dir string, i int) string { return filepath.Join(dir, fmt.Sprintf("chunk-%06d", i)) }
 
 // Save makes a snapshot of the head and all entries of its state, in key order, durable. It stops between two chunks when
 // ctx ends.
@@ -139,20 +128,14 @@ func (f *Folder) Save(ctx context.Context, h *snapshot.Head, entries iter.Seq2[[
 	if _, ok := f.Get(s.Height(), s.ID()); ok {
 		return s, nil
 	}
-	dir := f.path(s) + endingNew
-	if err := f.fill(ctx, dir, s, raw, entries); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the snapshot of block %d: %w", s.Height(), err), f.disk.RemoveAll(dir))
+	at := set{s.Height(), s.ID(), whoMade}
+	if err := f.fill(ctx, at, s, raw, entries); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the snapshot of block %d: %w", s.Height(), err), f.remove(at))
 	}
-	return s, f.add(dir, s)
+	return s, f.add(at, s)
 }
 
-func (f *Folder) fill(ctx context.Context, dir string, s *snapshot.Snapshot, head []byte, entries iter.Seq2[[]byte, []byte]) error {
-	if err := f.disk.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := f.disk.Mkdir(dir); err != nil {
-		return err
-	}
+func (f *Folder) fill(ctx context.Context, at set, s *snapshot.Snapshot, head []byte, entries iter.Seq2[[]byte, []byte]) error {
 	for i, raw := range s.Split(entries) {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -160,37 +143,38 @@ func (f *Folder) fill(ctx context.Context, dir string, s *snapshot.Snapshot, hea
 		if _, err := s.Chunk(i, raw); err != nil {
 			return err
 		}
-		if err := f.disk.Write(chunkPath(dir, i), raw); err != nil {
+		if err := f.write(at, chunkFile(i), raw); err != nil {
 			return err
 		}
 	}
-	return f.disk.Write(headPath(dir), head)
+	return f.write(at, headFile, head)
 }
 
-// add makes a complete folder a snapshot, and lets the oldest go.
-func (f *Folder) add(dir string, s *snapshot.Snapshot) error {
-	if err := f.disk.Sync(dir); err != nil {
-		return fmt.Errorf("keep the snapshot of block %d: %w", s.Height(), err)
-	}
+// add makes a set whose files are all durable a snapshot, and lets the oldest go.
+func (f *Folder) add(at set, s *snapshot.Snapshot) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, x := range f.list {
-		if x.ID() == s.ID() { // made here while it was fetched
-			return f.disk.RemoveAll(dir)
+		if x.ID() != s.ID() {
+			continue
 		}
+		if x.set == at {
+			return nil
+		}
+		return f.remove(at) // it was made here while it was fetched
 	}
-	if err := f.disk.Rename(dir, f.path(s)); err != nil {
+	if err := f.write(at, wholeMark, nil); err != nil {
 		return fmt.Errorf("keep the snapshot of block %d: %w", s.Height(), err)
 	}
-	f.list = append(f.list, s)
-	slices.SortFunc(f.list, func(a, b *snapshot.Snapshot) int { return int(int64(a.Height()) - int64(b.Height())) })
+	f.list = append(f.list, held{s, at})
+	f.sort()
 	return f.trim()
 }
 
 // trim removes the oldest snapshots beyond keep. The caller holds mu, or is alone.
 func (f *Folder) trim() error {
 	for len(f.list) > f.keep {
-		if err := f.disk.RemoveAll(f.path(f.list[0])); err != nil {
+		if err := f.remove(f.list[0].set); err != nil {
 			return fmt.Errorf("remove the snapshot of block %d: %w", f.list[0].Height(), err)
 		}
 		f.list = f.list[1:]
@@ -202,60 +186,61 @@ func (f *Folder) trim() error {
 func (f *Folder) List() []*snapshot.Snapshot {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.list)
+	out := make([]*snapshot.Snapshot, len(f.list))
+	for i, x := range f.list {
+		out[i] = x.Snapshot
+	}
+	return out
+}
+
+func (f *Folder) find(is func(held) bool) (held, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.IndexFunc(f.list, is); i >= 0 {
+		return f.list[i], true
+	}
+	return held{}, false
 }
 
 // Get is the snapshot of a height and id, if it is here.
 func (f *Folder) Get(h consensus.Height, id digest.Digest) (*snapshot.Snapshot, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, s := range f.list {
-		if s.Height() == h && s.ID() == id {
-			return s, true
-		}
-	}
-	return nil, false
+	x, ok := f.find(func(x held) bool { return x.Height() == h && x.ID() == id })
+	return x.Snapshot, ok
 }
 
 // At is the snapshot of a block, if one is here.
 func (f *Folder) At(block consensus.BlockID) (*snapshot.Snapshot, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, s := range f.list {
-		if s.Block.ID() == block {
-			return s, true
-		}
-	}
-	return nil, false
+	x, ok := f.find(func(x held) bool { return x.Block.ID() == block })
+	return x.Snapshot, ok
 }
 
 // Chunk gives a chunk's bytes, checked. A snapshot that turns out damaged is removed. ErrNoSnapshot: it is not here, or
 // not any more.
 func (f *Folder) Chunk(h consensus.Height, id digest.Digest, i int) ([]byte, error) {
-	s, ok := f.Get(h, id)
-	if !ok || i < 0 || i >= s.Chunks() {
+	x, ok := f.find(func(x held) bool { return x.Height() == h && x.ID() == id })
+	if !ok || i < 0 || i >= x.Chunks() {
 		return nil, fmt.Errorf("chunk %d of block %d: %w", i, h, ErrNoSnapshot)
 	}
-	raw, err := readBounded(chunkPath(f.path(s), i), snapshot.MaxChunkBytes)
+	raw, err := f.read(x.set, chunkFile(i), snapshot.MaxChunkBytes)
 	if err == nil {
-		_, err = s.Chunk(i, raw)
+		_, err = x.Chunk(i, raw)
 	}
 	if err == nil {
 		return raw, nil
 	}
 	if _, still := f.Get(h, id); still {
 		f.log.Warn("a snapshot is damaged and is removed", "height", uint64(h), "reason", err)
-		f.Drop(s)
+		f.drop(x)
 	}
 	return nil, fmt.Errorf("chunk %d of block %d: %w", i, h, ErrNoSnapshot)
 }
 
-// Drop removes a snapshot.
-func (f *Folder) Drop(s *snapshot.Snapshot) {
+// drop removes a snapshot.
+func (f *Folder) drop(s held) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.list = slices.DeleteFunc(f.list, func(x *snapshot.Snapshot) bool { return x == s })
-	if err := f.disk.RemoveAll(f.path(s)); err != nil {
+	f.list = slices.DeleteFunc(f.list, func(x held) bool { return x == s })
+	if err := f.remove(s.set); err != nil {
 		f.log.Warn("a snapshot could not be removed", "height", uint64(s.Height()), "reason", err)
 	}
 }

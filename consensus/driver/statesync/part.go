@@ -2,9 +2,7 @@ package statesync
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/snapshot"
@@ -18,47 +16,43 @@ type Entry = trie.Entry
 // part is a snapshot that is being fetched. Its chunks are written by several goroutines, each another one.
 type part struct {
 	f    *Folder
-	dir  string
+	set  set
 	snap *snapshot.Snapshot
 }
 
 // resume opens the part of a height and id, or gives nil if there is none that can be gone on with.
 func (f *Folder) resume(h consensus.Height, id digest.Digest) *part {
-	dir := f.pathOf(h, id) + endingPart
-	s, err := f.readHead(dir)
-	if err != nil || s.Height() != h || s.ID() != id {
+	at := set{h, id, whoGot}
+	s, err := f.readHead(at)
+	if err != nil {
 		return nil
 	}
-	return &part{f, dir, s}
+	return &part{f, at, s}
 }
 
 // begin starts to fetch a snapshot, in place of all others that were begun.
 func (f *Folder) begin(s *snapshot.Snapshot) (*part, error) {
-	if err := f.forget(nil); err != nil {
+	if err := f.forget(); err != nil {
 		return nil, err
 	}
-	p := &part{f, f.path(s) + endingPart, s}
-	if err := f.disk.Mkdir(p.dir); err != nil {
-		return nil, fmt.Errorf("begin to fetch a snapshot: %w", err)
-	}
-	if err := f.disk.Write(headPath(p.dir), s.Head().Encode()); err != nil {
+	p := &part{f, set{s.Height(), s.ID(), whoGot}, s}
+	if err := f.write(p.set, headFile, s.Head().Encode()); err != nil {
 		return nil, fmt.Errorf("begin to fetch a snapshot: %w", err)
 	}
 	return p, nil
 }
 
-// forget removes all parts but one.
-func (f *Folder) forget(but *part) error {
-	names, err := os.ReadDir(f.dir)
+// forget removes all parts that are no snapshots yet.
+func (f *Folder) forget() error {
+	sets, err := f.sets()
 	if err != nil {
 		return fmt.Errorf("remove parts of snapshots: %w", err)
 	}
-	for _, e := range names {
-		dir := filepath.Join(f.dir, e.Name())
-		if !strings.HasSuffix(dir, endingPart) || but != nil && dir == but.dir {
+	for at, files := range sets {
+		if at.origin != whoGot || slices.Contains(files, wholeMark) {
 			continue
 		}
-		if err := f.disk.RemoveAll(dir); err != nil {
+		if err := f.remove(at); err != nil {
 			return fmt.Errorf("remove parts of snapshots: %w", err)
 		}
 	}
@@ -69,7 +63,7 @@ func (f *Folder) forget(but *part) error {
 func (p *part) missing() []int {
 	var list []int
 	for i := range p.snap.Chunks() {
-		raw, err := readBounded(chunkPath(p.dir, i), snapshot.MaxChunkBytes)
+		raw, err := p.f.read(p.set, chunkFile(i), snapshot.MaxChunkBytes)
 		if err == nil {
 			_, err = p.snap.Chunk(i, raw)
 		}
@@ -85,7 +79,7 @@ func (p *part) put(i int, raw []byte) error {
 	if _, err := p.snap.Chunk(i, raw); err != nil {
 		return err
 	}
-	if err := p.f.disk.Write(chunkPath(p.dir, i), raw); err != nil {
+	if err := p.f.write(p.set, chunkFile(i), raw); err != nil {
 		return fmt.Errorf("keep chunk %d of block %d: %w", i, p.snap.Height(), err)
 	}
 	return nil
@@ -96,8 +90,8 @@ func (p *part) finish() error {
 	if m := p.missing(); len(m) > 0 {
 		return fmt.Errorf("%d chunks of the snapshot of block %d are missing", len(m), p.snap.Height())
 	}
-	if err := p.f.add(p.dir, p.snap); err != nil {
+	if err := p.f.add(p.set, p.snap); err != nil {
 		return err
 	}
-	return p.f.forget(nil)
+	return p.f.forget()
 }
