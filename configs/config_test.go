@@ -201,6 +201,15 @@ func TestReadGenesisSaysWhatIsWrong(t *testing.T) {
 	if _, _, err := ReadGenesis(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file is %v", err)
 	}
+	old := filepath.Join(dir, "old")
+	if err := os.WriteFile(old, canon.Must(&consensus.Genesis{Version: 1, Name: "old", Validators: []consensus.Validator{}, App: []byte{}}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := ReadGenesis(old)
+	var other *consensus.VersionError
+	if !errors.As(err, &other) || other.Version != 1 || strings.Contains(err.Error(), "get the file again") || !strings.Contains(err.Error(), "use a bpi release of version 1") {
+		t.Errorf("the genesis of another version: %v", err)
+	}
 }
 
 func TestThreeValidatorsWarn(t *testing.T) {

@@ -35,7 +35,7 @@ type joining struct {
 	asked  bool      // somebody has said what it has
 	tries  int       // how often nobody has
 	next   time.Time // when to ask again, at the earliest
-	pruned bool      // nobody who was asked has the block after the head, and there is one
+	pruned bool      // nobody who was asked keeps the block after the head
 }
 
 // lonely reports whether to look for peers again soon: which way a node joins is decided with the first that answers.
@@ -44,11 +44,17 @@ func (j *joining) lonely(d *Driver) bool {
 }
 
 // joinPruned looks for any snapshot ahead, at once if this is news.
-func (s *syncer) joinPruned(ctx context.Context) {
-	if j := &s.joining; !j.pruned {
+func (s *syncer) joinPruned(ctx context.Context, gone *prunedError) {
+	j := &s.joining
+	news := !j.pruned
+	if news {
 		j.pruned, j.next = true, time.Time{}
 	}
 	s.join(ctx)
+	if news && j.pruned && ctx.Err() == nil {
+		s.d.cfg.Log.Warn("the next block is not kept by any peer that was asked, and none gives a snapshot: this node stays behind until one does",
+			"block", uint64(gone.next), "kept_from", uint64(gone.base), "next", "connect to a peer that keeps all blocks (retain_blocks = 0) or makes snapshots (snapshot_interval)")
+	}
 }
 
 // join looks for a snapshot far enough ahead and goes on from it.
@@ -60,7 +66,7 @@ func (s *syncer) join(ctx context.Context) {
 	started, was := time.Now(), d.tree.height()
 	from := was + d.cfg.SnapshotFrom
 	if j.pruned {
-		from = was + rangeFrom
+		from = was + 1
 	}
 	snap, asked, err := d.cfg.Snapshots.Fetch(ctx, from)
 	j.next = time.Now().Add(snapshotEvery)

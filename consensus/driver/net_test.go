@@ -72,7 +72,9 @@ type testNode struct {
 	told   chan struct{} // one place: receives after a commit
 	chain  *chainstore.Store
 
+	onOpen    func()                                      // when chain is open, before the driver is made; nil: nothing
 	onCommit  func(*consensus.Block, *consensus.Finality) // nil: nothing
+	keep      *keeper                                     // nil: no snapshots on its disk
 	snapshots driver.Snapshots                            // nil: none are taken
 	from      consensus.Height                            // driver.Config.SnapshotFrom
 
@@ -142,6 +144,9 @@ func (n *testNode) config() driver.Config {
 		level = slog.LevelDebug
 	}
 	n.chain = store
+	if n.onOpen != nil {
+		n.onOpen()
+	}
 	c := driver.Config{
 		Snapshots: n.snapshots, SnapshotFrom: n.from,
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,

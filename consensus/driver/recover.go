@@ -68,6 +68,9 @@ func (d *Driver) reopen() error {
 	return nil
 }
 
+// otherFolder is what to do with a data folder of another version: it is of use for its own chain alone.
+const otherFolder = "give this node a data folder of its own for the new chain; keep the old one, it holds what this node's keys have signed"
+
 // openChain gives the store's head, after putting the genesis block into an empty one.
 func (d *Driver) openChain() (Committed, *merkle.Frontier, error) {
 	store := d.cfg.Store
@@ -90,6 +93,9 @@ func (d *Driver) openChain() (Committed, *merkle.Frontier, error) {
 	first, err := store.Block(0)
 	if err != nil {
 		return head, nil, fmt.Errorf("chain store: %w", err)
+	}
+	if v := first.Block.Header.Version; v != consensus.ProtocolVersion {
+		return head, nil, &consensus.VersionError{What: "the chain store", Version: v, Next: otherFolder}
 	}
 	if id := first.Block.ID(); id != d.genesis.ID() {
 		return head, nil, fmt.Errorf("the chain store holds chain %s (genesis block %s), the genesis given is %s (%s): use the data folder of this chain, or the genesis that the folder was made with",
@@ -160,6 +166,9 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 			b, err := consensus.DecodeBlock(raw)
 			if err != nil {
 				return 0, err
+			}
+			if v := b.Header.Version; v != consensus.ProtocolVersion {
+				return 0, &consensus.VersionError{What: "block " + b.ID().Short(), Version: v, Next: otherFolder}
 			}
 			if b.Header.ChainID != d.chain {
 				return 0, fmt.Errorf("the log is of chain %s, this node is on %s: use the data folder of this chain", b.Header.ChainID.Short(), d.cfg.Genesis.DisplayName())

@@ -147,7 +147,7 @@ func (s *syncer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-s.d.needs:
-			alone = !s.satisfy(ctx, n) && alone
+			s.satisfy(ctx, n) // whoever answers may know that block alone: what is final is yet to be asked for
 		case <-timer.C:
 			if h := s.d.tree.height(); h == last || alone {
 				alone = !s.satisfy(ctx, need{}) && alone
@@ -171,7 +171,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 	if !s.joining.asked || n.ahead {
 		s.join(ctx)
 	}
-	nothing := 0 // nodes that had nothing to give
+	var gone *prunedError
 	peers := s.d.cfg.Network.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for i, p := range peers {
@@ -179,7 +179,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 			return answered
 		}
 		met, err := s.ask(ctx, p, n)
-		answered = answered || err == nil
+		answered = answered || err == nil || errors.As(err, &gone)
 		var lie *lieError
 		switch {
 		case errors.As(err, &lie):
@@ -190,12 +190,10 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 		case met:
 			s.joining.pruned = false
 			return true
-		default:
-			nothing++
 		}
 	}
-	if (n.ahead || !n.id.IsZero()) && nothing > 0 { // there is more, and nobody who was asked has what comes next
-		s.joinPruned(ctx)
+	if gone != nil { // there is more, and nobody who was asked has what comes next
+		s.joinPruned(ctx, gone)
 	}
 	if !n.id.IsZero() && s.d.tree.get(n.id) == nil && len(peers) > 0 {
 		// Nobody had it; a certified block is with two thirds of the validators, so it was a bad moment.
@@ -215,6 +213,13 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 type lieError struct{ err error }
 
 func (e *lieError) Error() string { return e.err.Error() }
+
+// prunedError says that a node does not keep the block that comes next here any more.
+type prunedError struct{ next, base consensus.Height }
+
+func (e *prunedError) Error() string {
+	return fmt.Sprintf("block %d is not kept there: that node has blocks from %d on", e.next, e.base)
+}
 
 // ask tries one node. It reports whether the need is met.
 func (s *syncer) ask(ctx context.Context, p sign.PublicKey, n need) (bool, error) {
@@ -241,7 +246,11 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 			return found, err
 		}
 		from := s.d.tree.height() + 1
-		blocks, proof, err := s.request(ctx, p, KindRange, canon.Must(&rangeRequest{From: from}))
+		a, err := s.request(ctx, p, KindRange, canon.Must(&rangeRequest{From: from}))
+		if err == nil && a.base > from && !found {
+			err = &prunedError{from, a.base}
+		}
+		blocks, proof := a.blocks, a.proof
 		if err != nil || len(blocks) == 0 {
 			return found, err
 		}
@@ -281,14 +290,14 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 		if s.d.tree.get(want) != nil {
 			break
 		}
-		blocks, _, err := s.request(ctx, p, KindBlocks, canon.Must(&blocksRequest{Block: want, Above: head}))
+		a, err := s.request(ctx, p, KindBlocks, canon.Must(&blocksRequest{Block: want, Above: head}))
 		if err != nil {
 			return false, err
 		}
-		if len(blocks) == 0 {
+		if len(a.blocks) == 0 {
 			return false, nil
 		}
-		for _, b := range blocks {
+		for _, b := range a.blocks {
 			v, err := s.verifier.Block(b, want)
 			if err != nil {
 				return false, s.lie(err)
@@ -312,18 +321,17 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 	return len(list) == 0 || s.hand(ctx, fetched{blocks: list}), nil
 }
 
-func (s *syncer) request(ctx context.Context, p sign.PublicKey, kind Kind, req []byte) ([]*consensus.Block, *consensus.Finality, error) {
+func (s *syncer) request(ctx context.Context, p sign.PublicKey, kind Kind, req []byte) (a blocksAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.d.cfg.RequestWait)
 	defer cancel()
 	raw, err := s.d.cfg.Network.Request(ctx, p, kind, req)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
-	blocks, proof, err := decodeAnswer(raw)
-	if err != nil {
-		return nil, nil, &lieError{err}
+	if a, err = decodeAnswer(raw); err != nil {
+		return a, &lieError{err}
 	}
-	return blocks, proof, nil
+	return a, nil
 }
 
 // hand gives what was fetched to the owner and waits until it is dealt with.

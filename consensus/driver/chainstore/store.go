@@ -67,6 +67,9 @@ func Open(ds datastore.Batching) (*Store, error) {
 	if errors.Is(err, driver.ErrNoBlock) {
 		return s, nil
 	}
+	if errors.Is(err, driver.ErrDamaged) && s.firstFormat() {
+		return nil, &consensus.VersionError{What: "the chain in this data folder", Version: 1, Next: otherFolder}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
@@ -83,7 +86,19 @@ func Open(ds datastore.Batching) (*Store, error) {
 		}
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
+	if v := s.head.Block.Header.Version; v != consensus.ProtocolVersion {
+		return nil, &consensus.VersionError{What: "the chain in this data folder", Version: v, Next: otherFolder}
+	}
 	return s, s.readBase()
+}
+
+// otherFolder is what to do with a data folder of another version.
+const otherFolder = "give this node a data folder of its own for the new chain; keep the old one, it holds what this node's keys have signed"
+
+// firstFormat reports whether the head was written before entries had checksums: it reads as a whole without one.
+func (s *Store) firstFormat() bool {
+	raw, err := s.ds.Get(context.Background(), headKey)
+	return err == nil && canon.Unmarshal(raw, &headRecord{}) == nil
 }
 
 // Put implements driver.Store. Blocks that do not follow the head are refused, and nothing is written.
