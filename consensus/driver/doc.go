@@ -48,9 +48,10 @@
 //
 // # Catch-up
 //
-// A node that is behind asks for blocks by id or by height, and executes them. One that is far behind, or finds that
-// nobody keeps the next block any more, goes on from a snapshot of the state (Snapshots): the application and the store
-// are set to its block, and a new replica begins there with the safety data of the old one.
+// A node that is behind asks for blocks by id or by height, and executes them. One that is far behind, or is told that
+// the next block is not kept any more, goes on from a snapshot of the state (Snapshots): the application and the store
+// are set to its block, and a new replica begins there with the safety data of the old one. Blocks are given whole, with
+// the transactions of the batches that they named: nobody who comes late asks for batches, and pruning a block leaves none.
 //
 // # What it does not do
 //

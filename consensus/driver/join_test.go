@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -297,4 +299,49 @@ func nodeWhoseNextBlockIsPrunedTakesASnapshot(t *testing.T, form func(*driver.Co
 		eventually(t, tx, allHave(nodes, tx))
 	}
 	stopAll(nodes)
+}
+
+// said is a log that a test reads.
+type said struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *said) has(words string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(s.text.String(), words)
+}
+
+// TestNodeWhoseNextBlockNobodyHasSaysSo asks peers without snapshots for blocks that they have pruned, on a quiet network.
+func TestNodeWhoseNextBlockNobodyHasSaysSo(t *testing.T) {
+	h := newHub(t, 4, 60_000)
+	var nodes []*testNode
+	for i := range 3 {
+		n := h.newNode(i, t.TempDir())
+		n.start()
+		nodes = append(nodes, n)
+	}
+	grow(t, nodes, "tx", 40)
+	prune(t, nodes, 30)
+	log := &said{}
+	h.change = func(c *driver.Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) }
+	late := h.newNode(10, t.TempDir())
+	late.start()
+	eventually(t, "a warning", func() bool { return log.has("not kept by any peer") })
+	for _, want := range []string{"block=1 ", "kept_from=30", "retain_blocks = 0", "snapshot_interval"} {
+		if !log.has(want) {
+			t.Errorf("the warning does not say %s", want)
+		}
+	}
+	if late.app.Height() != 0 {
+		t.Errorf("at height %d, from blocks that nobody has", late.app.Height())
+	}
+	stopAll(append(nodes, late))
 }
