@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"crypto/sha256"
+	"sync"
 
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -16,8 +17,10 @@ type claim struct {
 
 // signatures remembers valid signatures, so that one that came in a vote is not checked again in a certificate, nor
 // the certificate again in the next message that carries it. It holds two generations of bounded size and forgets the
-// older one when the younger is full. A nil *signatures checks and remembers nothing.
+// older one when the younger is full. A nil *signatures checks and remembers nothing. Safe for concurrent use; two
+// goroutines that check the same signature at once both do the work.
 type signatures struct {
+	mu         sync.Mutex // guards what follows
 	young, old map[digest.Digest]struct{}
 }
 
@@ -42,6 +45,8 @@ func (s *signatures) has(id digest.Digest) bool {
 	if s == nil {
 		return false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if _, ok := s.young[id]; ok {
 		return true
 	}
@@ -53,6 +58,8 @@ func (s *signatures) learn(id digest.Digest) {
 	if s == nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.young) >= signaturesPerGeneration {
 		s.old, s.young = s.young, make(map[digest.Digest]struct{})
 	}

@@ -19,8 +19,8 @@ func refuse(format string, args ...any) error {
 // Verifier turns messages into the verified types that Replica.Step accepts. Each method checks all that can be known
 // without the block tree: chain, epoch, membership, quorum weight, signatures by ZIP-215, canonical bitmaps, and the
 // rules that bind the parts of one message together. It remembers valid signatures (bounded), so that a certificate
-// made of known votes costs hashing only. Not for concurrent use: one goroutine, one Verifier; the replica's own is
-// given to New.
+// made of known votes costs hashing only. Safe for concurrent use; a replica shares its Verifier with whoever verifies the
+// messages for it, so that neither checks what the other has.
 type Verifier struct {
 	chain    digest.Digest
 	root     BlockID // the block that the epoch begins after, and its view

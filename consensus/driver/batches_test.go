@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/metanode/metanode/consensus"
@@ -220,6 +221,78 @@ func TestCheckerJudgesEachOnce(t *testing.T) {
 	if c.running != 0 && len(c.bulk)+len(c.urgent) > 0 {
 		t.Error("work is left")
 	}
+}
+
+// TestCheckerWaitsForCompany shows when transactions wait: many at once, none of which a proposal needs.
+func TestCheckerWaitsForCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var groups []int
+		c := newChecker(func(txs [][]byte) []error {
+			groups = append(groups, len(txs))
+			return make([]error, len(txs))
+		})
+		c.most = 1
+		var made atomic.Int64
+		list := func(n int) (txs [][]byte) {
+			for range n {
+				txs = append(txs, fmt.Appendf(nil, "tx %d", made.Add(1)))
+			}
+			return txs
+		}
+		run := func(n int, urgent bool) time.Duration {
+			began := time.Now()
+			if _, _, err := c.run(list(n), urgent); err != nil {
+				t.Error(err)
+			}
+			return time.Since(began)
+		}
+		if took := run(1, false); took != 0 {
+			t.Errorf("one alone waited %v", took)
+		}
+		if took := run(checkGroup, false); took != 0 {
+			t.Errorf("a full group waited %v", took)
+		}
+		if took := run(holdFrom, true); took != 0 {
+			t.Errorf("urgent ones waited %v", took)
+		}
+		groups = nil
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if took := run(holdFrom, false); took != holdFor {
+				t.Errorf("%d waited %v for company, want %v", holdFrom, took, holdFor)
+			}
+		})
+		wg.Go(func() {
+			time.Sleep(holdFor / 2)
+			if took := run(holdFrom, false); took != holdFor/2 {
+				t.Errorf("those who came later waited %v", took)
+			}
+		})
+		wg.Wait()
+		if fmt.Sprint(groups) != fmt.Sprint([]int{2 * holdFrom}) {
+			t.Errorf("groups of %v: want one of %d", groups, 2*holdFrom)
+		}
+		wg.Go(func() {
+			if took := run(holdFrom, false); took != holdFor/5 {
+				t.Errorf("those that a proposal needs waited %v", took)
+			}
+		})
+		time.Sleep(holdFor / 5)
+		c.ripen()
+		wg.Wait()
+		wg.Go(func() {
+			if took := run(holdFrom, false); took != holdFor/5 {
+				t.Errorf("those that an urgent group had room for waited %v", took)
+			}
+		})
+		time.Sleep(holdFor / 5)
+		run(1, true)
+		wg.Wait()
+		time.Sleep(3 * holdFor)
+		if took := run(1, false); took != 0 {
+			t.Errorf("one alone waited %v after a pause", took)
+		}
+	})
 }
 
 func TestHistogram(t *testing.T) {

@@ -3,6 +3,7 @@ package driver
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -11,6 +12,9 @@ import (
 // outside of the owner's goroutine. What was sound once is not judged again: the memory goes by the hash of all bytes,
 // the signature included. Callers wait for their verdicts, so what is queued is bounded by the callers there can be, and a
 // worker, which ends when nothing is queued, does not outlive them.
+//
+// While many come, those that hold up nothing wait a moment for company (holdFor): twice as many in a group cost less
+// than twice as much.
 type checker struct {
 	check func(txs [][]byte) []error
 	known *seen
@@ -19,11 +23,22 @@ type checker struct {
 	mu      sync.Mutex // guards what follows
 	urgent  []unit     // of proposals, which hold up a view
 	bulk    []unit
+	ripe    int // of bulk, from its beginning: those that wait no longer
 	running int
+	held    bool      // ripen is due
+	window  time.Time // when the present stretch of holdFor began
+	come    int       // bulk transactions that came in it,
+	before  int       // and in the one before
 }
 
-// checkGroup is how many transactions are judged together. A worker keeps its core that long: 4 ms of signatures.
-const checkGroup = 128
+// Bulk transactions wait for company for so long, while at least so many come in that time.
+const (
+	holdFor  = 10 * time.Millisecond
+	holdFrom = 24
+)
+
+// checkGroup is how many transactions are judged together. A worker keeps its core that long: 3 ms of signatures.
+const checkGroup = 256
 
 // unit is one transaction of a job.
 type unit struct {
@@ -92,7 +107,48 @@ func (c *checker) put(j *job, urgent bool) {
 	for i := range j.txs {
 		*q = append(*q, unit{j, i})
 	}
-	groups := (len(c.urgent) + len(c.bulk) + checkGroup - 1) / checkGroup
+	switch {
+	case urgent:
+	case !c.manyLocked(len(j.txs), time.Now()):
+		c.ripe = len(c.bulk)
+	case !c.held && c.ripe < len(c.bulk):
+		c.held = true
+		time.AfterFunc(holdFor, c.ripen)
+	}
+	c.startLocked()
+}
+
+// manyLocked counts n bulk transactions that have come, and reports whether it is worth their while to wait for more.
+func (c *checker) manyLocked(n int, now time.Time) bool {
+	if passed := now.Sub(c.window); passed >= holdFor {
+		if c.before = c.come; passed >= 2*holdFor {
+			c.before = 0
+		}
+		c.window, c.come = now, 0
+	}
+	c.come += n
+	return max(c.before, c.come) >= holdFrom
+}
+
+// ripen ends the waiting of all that wait: their time is over, or a proposal needs some of them.
+func (c *checker) ripen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = false
+	c.ripe = len(c.bulk)
+	c.startLocked()
+}
+
+// readyLocked is how many of the bulk may be judged now.
+func (c *checker) readyLocked() int {
+	if len(c.bulk) >= checkGroup {
+		return len(c.bulk)
+	}
+	return c.ripe
+}
+
+func (c *checker) startLocked() {
+	groups := (len(c.urgent) + c.readyLocked() + checkGroup - 1) / checkGroup
 	for n := min(groups, c.most-c.running); n > 0; n-- {
 		c.running++
 		go c.work()
@@ -128,13 +184,22 @@ func (c *checker) work() {
 	}
 }
 
+// takeLocked makes a group. Where the urgent leave room, the bulk fills it, ripe or not.
 func (c *checker) takeLocked() []unit {
-	q := &c.urgent
-	if len(*q) == 0 {
-		q = &c.bulk
+	group := takeUnits(nil, &c.urgent)
+	if len(group) == 0 && c.readyLocked() == 0 {
+		return nil
 	}
-	n := min(len(*q), checkGroup)
-	group := append([]unit(nil), (*q)[:n]...)
+	urgent := len(group)
+	group = takeUnits(group, &c.bulk)
+	c.ripe = max(0, c.ripe-(len(group)-urgent))
+	return group
+}
+
+// takeUnits moves units from the beginning of a queue to a group that has room.
+func takeUnits(group []unit, q *[]unit) []unit {
+	n := min(len(*q), checkGroup-len(group))
+	group = append(group, (*q)[:n]...)
 	clear((*q)[:n])
 	if *q = (*q)[n:]; len(*q) == 0 {
 		*q = nil

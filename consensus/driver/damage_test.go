@@ -31,8 +31,8 @@ func TestLostChainComesBackFromPeers(t *testing.T) {
 		if err := n.begin(l.disks[2]); err != nil {
 			t.Fatal(err)
 		}
-		l.where(n, height, voted)
 		l.commit("after", 2, l.nodes)
+		l.where(n, height, voted)
 		stopAll(l.nodes)
 	})
 }

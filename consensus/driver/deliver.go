@@ -129,8 +129,8 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 			return it, err
 		}
 		var checked consensus.CheckedVote
-		err = d.inEpoch(v.Data.Epoch, func(front *consensus.Verifier) (err error) {
-			checked, err = front.Vote(v)
+		err = d.inEpoch(v.Data.Epoch, func(in *consensus.Verifier) (err error) {
+			checked, err = in.Vote(v)
 			return err
 		})
 		// The replica checks votes in one batch at the quorum. Only a vote from its voter's own node may wait for that: a

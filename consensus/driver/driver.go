@@ -19,23 +19,21 @@ type Driver struct {
 	chain   digest.Digest
 	genesis *consensus.Block
 	self    sign.PublicKey       // zero without a validator key
-	term    atomic.Pointer[term] // the owner stores, holding front
+	term    atomic.Pointer[term] // the owner stores
 
-	front    sync.Mutex // guards verifier
-	verifier *consensus.Verifier
-	seen     *seen
-	checks   *checker
-	recent   *recent
-	batches  *batches
-	gather   *gather
-	fresh    chan struct{}   // one place: transactions wait for a batch
-	wanted   chan *gathering // to be fetched
-	inbox    *inbox
-	foreign  foreignLog
-	hinted   atomic.Int64 // when another epoch's message last made this node look for it, Unix nanoseconds
-	count    counters
-	damage   sync.Once     // says that the store is damaged
-	serving  chan struct{} // one token for each request being answered
+	seen    *seen
+	checks  *checker
+	recent  *recent
+	batches *batches
+	gather  *gather
+	fresh   chan struct{}   // one place: transactions wait for a batch
+	wanted  chan *gathering // to be fetched
+	inbox   *inbox
+	foreign foreignLog
+	hinted  atomic.Int64 // when another epoch's message last made this node look for it, Unix nanoseconds
+	count   counters
+	damage  sync.Once     // says that the store is damaged
+	serving chan struct{} // one token for each request being answered
 
 	lock    *folderLock
 	wal     *wal // nil on a node that is no validator and never was one
@@ -43,7 +41,7 @@ type Driver struct {
 	tree    *tree
 
 	// What follows belongs to the owner.
-	own       *consensus.Verifier // the replica's
+	own       *consensus.Verifier // of the present term
 	stores    []*consensus.Block  // not yet in the log
 	save      *consensus.SafetyData
 	later     *consensus.SafetyData // of a later epoch than the chain is in; see newReplica

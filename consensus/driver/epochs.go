@@ -19,6 +19,7 @@ type term struct {
 	peerOf   map[sign.PublicKey]sign.PublicKey // validator key to node key
 	others   []sign.PublicKey                  // node keys of the other validators, in set order
 	member   bool                              // this node's key is in the set
+	verifier *consensus.Verifier               // the replica's as well
 }
 
 // hintEvery bounds how often strangers' word of a later epoch makes this node look for it.
@@ -55,11 +56,7 @@ func (d *Driver) setTerm(h *consensus.Handover) error {
 	if err != nil {
 		return fmt.Errorf("begin an epoch: %w", err)
 	}
-	front, err := d.verifierOf(h)
-	if err != nil {
-		return fmt.Errorf("begin an epoch: %w", err)
-	}
-	t := &term{epoch: own.Epoch(), set: own.Set(), handover: h, peerOf: map[sign.PublicKey]sign.PublicKey{}}
+	t := &term{epoch: own.Epoch(), set: own.Set(), handover: h, peerOf: map[sign.PublicKey]sign.PublicKey{}, verifier: own}
 	for _, v := range t.set.All() {
 		t.peerOf[v.Key] = v.Peer
 		if v.Key != d.self {
@@ -74,10 +71,7 @@ func (d *Driver) setTerm(h *consensus.Handover) error {
 	}
 	d.own = own
 	d.count.validates.Store(t.member && (d.later == nil || d.later.Epoch <= t.epoch))
-	d.front.Lock()
-	d.verifier = front
 	d.term.Store(t)
-	d.front.Unlock()
 	d.count.epoch.Store(uint64(t.epoch))
 	return nil
 }
@@ -175,14 +169,13 @@ func (d *Driver) nextEpoch(x Committed) error {
 	return nil
 }
 
-// inEpoch runs check with the front's verifier if it is of epoch e, and else tells that it is not.
+// inEpoch runs check with the term's verifier if it is of epoch e, and else tells that it is not.
 func (d *Driver) inEpoch(e consensus.Epoch, check func(*consensus.Verifier) error) error {
-	d.front.Lock()
-	defer d.front.Unlock()
-	if have := d.verifier.Epoch(); e != have {
-		return &otherEpoch{e, have}
+	t := d.term.Load()
+	if e != t.epoch {
+		return &otherEpoch{e, t.epoch}
 	}
-	return check(d.verifier)
+	return check(t.verifier)
 }
 
 // elsewhere takes the hint of a message from another epoch. It is not verified, and cannot be: who is behind has to

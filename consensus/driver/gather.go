@@ -159,6 +159,7 @@ func (d *Driver) onOutline(o consensus.VerifiedOutline) {
 		d.fill(a)
 		return
 	}
+	d.checks.ripen() // perhaps what is missing is here and only waits
 	d.inbox.put(item{kind: KindOutline, msg: a})
 }
 

@@ -175,7 +175,18 @@ func (h *hub) high() (top consensus.Height) {
 	return top
 }
 
-// where compares a node with what it said before it was stopped.
+// recovers waits for a node to know where its log says it was.
+func (l *lab) recovers(n *testNode, voted consensus.View) {
+	l.t.Helper()
+	eventually(l.t, "recovery", func() bool { return n.d.Stats().Recovered })
+	if v := n.d.Stats().View; v < voted {
+		l.t.Errorf("a node that voted in view %d is in view %d", voted, v)
+	}
+}
+
+// where compares a node with what it said before it was stopped. It may have been the only one to know that its last
+// block was final, by votes that it alone had heard: then it is so again with the next block, and an idle chain does not
+// hurry to make one.
 func (l *lab) where(n *testNode, height consensus.Height, voted consensus.View) {
 	l.t.Helper()
 	eventually(l.t, fmt.Sprintf("height %d, which it had", height), func() bool { return n.d.Stats().Recovered && n.d.Stats().Height >= height })
@@ -264,8 +275,9 @@ func stopAtEveryWriteOfAValidator(t *testing.T, form func(*driver.Config)) {
 				if err := x.begin(l.disks[0]); err != nil {
 					t.Fatalf("stopped in operation %d leaving %s: %v", n, tear.Name, err)
 				}
-				l.where(x, height, voted)
+				l.recovers(x, voted)
 				l.commit("after", 2, l.nodes)
+				l.where(x, height, voted)
 				stopAll(l.nodes)
 				if t.Failed() {
 					t.Fatalf("stopped in operation %d leaving %s", n, tear.Name)
@@ -353,8 +365,9 @@ func failureOfEveryWrite(t *testing.T, form func(*driver.Config)) {
 			if err := x.begin(l.disks[0]); err != nil {
 				t.Fatalf("operation %d failed with %v: %v", n, fault, err)
 			}
-			l.where(x, height, voted)
+			l.recovers(x, voted)
 			l.commit("after", 2, l.nodes)
+			l.where(x, height, voted)
 			stopAll(l.nodes)
 		})
 		if t.Failed() {

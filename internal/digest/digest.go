@@ -66,6 +66,19 @@ func Parse(s string) (Digest, error) {
 	return d, nil
 }
 
+// MarshalBinary gives the 32 bytes. The codec of package canon writes them at once, where it would go through an array
+// byte by byte.
+func (d *Digest) MarshalBinary() ([]byte, error) { return d[:], nil }
+
+// UnmarshalBinary takes 32 bytes.
+func (d *Digest) UnmarshalBinary(b []byte) error {
+	if len(b) != Size {
+		return fmt.Errorf("digest of %d bytes: want %d", len(b), Size)
+	}
+	*d = Digest(b)
+	return nil
+}
+
 // MarshalText gives the 64 hexadecimal digits, so that JSON shows digests as strings.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 

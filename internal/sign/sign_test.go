@@ -5,6 +5,9 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"testing"
+
+	"filippo.io/edwards25519"
+	"github.com/hdevalence/ed25519consensus"
 )
 
 func key(i byte) PrivateKey { return FromSeed(bytes.Repeat([]byte{i}, 32)) }
@@ -54,8 +57,15 @@ func TestBatchAndSingleAgreeOnSmallOrderPoints(t *testing.T) {
 		"0000000000000000000000000000000000000000000000000000000000000080",
 		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
 		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-		"0100000000000000000000000000000000000000000000000000000000000080", // not canonical
-		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // not canonical
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+		// Not canonical.
+		"0100000000000000000000000000000000000000000000000000000000000080",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
 	} {
 		var p PublicKey
 		if err := p.UnmarshalText([]byte(h)); err != nil {
@@ -74,6 +84,9 @@ func TestBatchAndSingleAgreeOnSmallOrderPoints(t *testing.T) {
 			if one, both := Verify(a, []byte("Zcash"), s), b.Verify(); !one || !both {
 				t.Errorf("key %s nonce %s: alone %v, in a batch %v; ZIP-215 accepts it", a.Short(), r.Short(), one, both)
 			}
+			if !ed25519consensus.Verify(a[:], []byte("Zcash"), s[:]) {
+				t.Errorf("key %s nonce %s: another implementation of ZIP-215 refuses it", a.Short(), r.Short())
+			}
 			if ed25519.Verify(a[:], []byte("Zcash"), s[:]) {
 				strict++
 			}
@@ -84,6 +97,104 @@ func TestBatchAndSingleAgreeOnSmallOrderPoints(t *testing.T) {
 	}
 	if strict == len(torsion)*len(torsion) {
 		t.Error("the strict verifier refuses nothing here, so this test shows nothing")
+	}
+}
+
+// TestKeysAndNoncesOfMixedOrder adds points of small order to a key and to a nonce: the cofactor takes them away again,
+// alone, in a batch, and in another implementation of ZIP-215.
+func TestKeysAndNoncesOfMixedOrder(t *testing.T) {
+	torsion, err := new(edwards25519.Point).SetBytes(unhex(t, "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := []byte("mixed")
+	secret, nonce := scalarOf(t, 5), scalarOf(t, 7)
+	a, r := new(edwards25519.Point).ScalarBaseMult(secret), new(edwards25519.Point).ScalarBaseMult(nonce)
+	for i := range 8 {
+		for j := range 8 {
+			var p PublicKey
+			var s Signature
+			copy(p[:], a.Bytes())
+			copy(s[:32], r.Bytes())
+			wide := challenge(p, msg, s)
+			k, err := new(edwards25519.Scalar).SetUniformBytes(wide[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			copy(s[32:], new(edwards25519.Scalar).MultiplyAdd(k, secret, nonce).Bytes())
+			batch := NewBatch()
+			batch.Add(p, msg, s)
+			batch.Add(key(4).Public(), msg, key(4).Sign(msg))
+			if !Verify(p, msg, s) || !batch.Verify() || !ed25519consensus.Verify(p[:], msg, s[:]) {
+				t.Errorf("key + %d T, nonce + %d T is refused", i, j)
+			}
+			s[40] ^= 1
+			batch = NewBatch()
+			batch.Add(p, msg, s)
+			batch.Add(p, msg, s)
+			if Verify(p, msg, s) || batch.Verify() {
+				t.Errorf("key + %d T, nonce + %d T: a false signature is accepted", i, j)
+			}
+			r.Add(r, torsion)
+		}
+		a.Add(a, torsion)
+	}
+}
+
+func TestScalarHasOneSpelling(t *testing.T) {
+	k, msg := key(1), []byte("message")
+	s := k.Sign(msg)
+	// s + the order of the group
+	order := unhex(t, "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010")
+	carry := 0
+	for i := range 32 {
+		carry += int(s[32+i]) + int(order[i])
+		s[32+i] = byte(carry)
+		carry >>= 8
+	}
+	b := NewBatch()
+	b.Add(k.Public(), msg, s)
+	if Verify(k.Public(), msg, s) || b.Verify() {
+		t.Fatal("a scalar above the order was accepted")
+	}
+}
+
+func scalarOf(t *testing.T, n byte) *edwards25519.Scalar {
+	t.Helper()
+	s, err := new(edwards25519.Scalar).SetCanonicalBytes(append([]byte{n}, make([]byte, 31)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestBatchOfManyKeysAndMany crosses the sizes at which the sum is computed by other means.
+func TestBatchOfManyKeysAndMany(t *testing.T) {
+	for _, n := range []int{1, 2, 60, 190, 260, 600} {
+		for _, bad := range []int{-1, 0, n / 2, n - 1} {
+			b := NewBatch()
+			for i := range n {
+				k := key(byte(i % 200))
+				msg := []byte{byte(i), byte(i >> 8)}
+				s := k.Sign(msg)
+				if i == bad {
+					msg[0] ^= 1
+				}
+				b.Add(k.Public(), msg, s)
+			}
+			if b.Len() != n || b.Verify() != (bad < 0) {
+				t.Fatalf("batch of %d with offender %d: wrong verdict", n, bad)
+			}
+		}
 	}
 }
 
@@ -144,8 +255,12 @@ func FuzzVerifyAgreesWithBatch(f *testing.F) {
 		}
 		b := NewBatch()
 		b.Add(PublicKey(k), msg, Signature(sig))
-		if b.Verify() != Verify(PublicKey(k), msg, Signature(sig)) {
+		one := Verify(PublicKey(k), msg, Signature(sig))
+		if b.Verify() != one {
 			t.Fatal("alone and in a batch the verdict differs")
+		}
+		if ed25519consensus.Verify(k, msg, sig) != one {
+			t.Fatal("another implementation of ZIP-215 comes to another verdict")
 		}
 	})
 }

@@ -89,8 +89,7 @@ func newValidator(o options) (_ *validator, err error) {
 	if v.store, err = chainstore.Open(db); err != nil {
 		return nil, err
 	}
-	checks := newChecks()
-	app, err := openApp(db, checks)
+	app, err := openApp(db)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +103,12 @@ func newValidator(o options) (_ *validator, err error) {
 		network = v.delay
 	}
 	pool, err := mempool.New(mempool.Config{
-		// A few keys stand for all clients here, so a client's share is the whole pool.
-		ClientTxs: 50_000, ClientBytes: 64 << 20, RatePerClient: -1,
+		// As many transactions may wait as with CometBFT: 5000, beside the lane for nodes, which nobody uses here. A few
+		// keys stand for all clients, so a client's share is the whole pool.
+		MaxTxs:    6667,
+		ClientTxs: 6667, ClientBytes: 64 << 20, RatePerClient: -1,
 		Check: func(tx []byte) (mempool.Info, error) {
-			key, err := load.Check(tx)
-			if err == nil {
-				checks.put(tx)
-			}
+			key, _, _, err := load.Parts(tx) // the driver has verified it
 			return mempool.Info{Client: key}, err
 		},
 	})
@@ -120,7 +118,7 @@ func newValidator(o options) (_ *validator, err error) {
 	v.server = rpc.NewServer(v)
 	v.driver, err = driver.New(driver.Config{
 		Dir: filepath.Join(o.dir, "consensus"), Key: o.key("validator", o.i), Genesis: genesis, GenesisStateRoot: genesisRoot,
-		App: app, Network: network, Mempool: pool, Store: v.store, NoFastPath: !o.fastPath, OnCommit: v.committed, Log: log,
+		App: app, Check: load.CheckAll, Network: network, Mempool: pool, Store: v.store, NoFastPath: !o.fastPath, OnCommit: v.committed, Log: log,
 		Penalise: func(who sign.PublicKey, reason string) { v.host.Penalise(who, p2p.PenaltyMajor, reason) },
 	})
 	return v, err
@@ -179,7 +177,7 @@ func (v *validator) committed(b *consensus.Block, _ *consensus.Finality) {
 }
 
 // Submit implements rpc.Chain.
-func (v *validator) Submit(tx []byte) error { return v.driver.Submit(tx) }
+func (v *validator) Submit(txs [][]byte) []error { return v.driver.SubmitAll(txs) }
 
 // Block implements rpc.Chain.
 func (v *validator) Block(height int64) ([][]byte, error) {

@@ -38,7 +38,15 @@ func newFake(t *testing.T) *fake {
 	return f
 }
 
-func (f *fake) Submit(tx []byte) error {
+func (f *fake) Submit(txs [][]byte) []error {
+	errs := make([]error, len(txs))
+	for i, tx := range txs {
+		errs[i] = f.submit(tx)
+	}
+	return errs
+}
+
+func (f *fake) submit(tx []byte) error {
 	if f.refuse {
 		return errors.New("no room")
 	}
@@ -163,7 +171,7 @@ func TestWatcherTellsWhatServersTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if err := f.Submit(NewSigner(1, 1).Tx(0)); err != nil {
+	if err := f.submit(NewSigner(1, 1).Tx(0)); err != nil {
 		t.Fatal(err)
 	}
 	e, err := w.AwaitTxs(t.Context(), 0)

@@ -91,3 +91,23 @@ func Check(tx []byte) (sign.PublicKey, error) {
 	}
 	return key, err
 }
+
+// CheckAll is Check for many transactions, whose signatures are verified together, and one by one only if one of them is
+// not valid.
+func CheckAll(txs [][]byte) []error {
+	errs := make([]error, len(txs))
+	batch := sign.NewBatch()
+	for i, tx := range txs {
+		key, signed, sig, err := Parts(tx)
+		if errs[i] = err; err == nil {
+			batch.Add(key, signed, sig)
+		}
+	}
+	if batch.Verify() {
+		return errs
+	}
+	for i, tx := range txs {
+		_, errs[i] = Check(tx)
+	}
+	return errs
+}

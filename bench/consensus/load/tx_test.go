@@ -46,3 +46,19 @@ func TestTransactionsArePairsForTheKVStore(t *testing.T) {
 		t.Fatalf("%s", tx)
 	}
 }
+
+func TestAllAreJudgedAsEachAlone(t *testing.T) {
+	s := NewSigner(9, 3)
+	var txs [][]byte
+	for i := range 6 {
+		txs = append(txs, s.Tx(uint32(i)))
+	}
+	for name, spoil := range map[string]func(){"all good": func() {}, "one forged": func() { txs[1][100] ^= 1 }, "one malformed": func() { txs[3] = []byte("short") }} {
+		spoil()
+		for i, err := range CheckAll(txs) {
+			if _, alone := Check(txs[i]); (err == nil) != (alone == nil) {
+				t.Errorf("%s: transaction %d: %v together, %v alone", name, i, err, alone)
+			}
+		}
+	}
+}

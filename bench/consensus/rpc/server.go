@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -11,8 +12,8 @@ import (
 
 // Chain is what a Server speaks for. Its methods are safe for concurrent use.
 type Chain interface {
-	// Submit takes a transaction in and returns before it is committed. The error says why it was refused.
-	Submit(tx []byte) error
+	// Submit takes transactions in and returns before they are committed. Each error says why one was refused.
+	Submit(txs [][]byte) []error
 	// Block gives the transactions of a committed block.
 	Block(height int64) ([][]byte, error)
 	// Status says where the validator stands.
@@ -124,37 +125,92 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 		close(p.end)
 		<-gone
 	}()
+	calls := make(chan request, maxTogether)
+	var worker sync.WaitGroup
+	worker.Go(func() { s.work(p, calls, gone) })
+	defer worker.Wait()
+	defer close(calls)
 	for {
 		_, raw, err := ws.ReadMessage()
 		if err != nil {
 			return
 		}
+		var req request
+		if err := json.Unmarshal(raw, &req); err != nil {
+			req = request{Method: "unreadable: " + err.Error()}
+		}
 		select {
-		case p.out <- s.call(p, raw):
+		case calls <- req:
 		case <-gone:
 			return
 		}
 	}
 }
 
-func (s *Server) call(p *peer, raw []byte) []byte {
-	var req request
-	if err := json.Unmarshal(raw, &req); err != nil {
-		return answer(nil, nil, err)
-	}
-	switch req.Method {
-	case methodSubmit:
-		if err := s.chain.Submit(req.Params.Tx); err != nil {
-			return answer(req.ID, nil, err)
+// maxTogether bounds the transactions of one client that are taken in together.
+const maxTogether = 512
+
+// work answers calls in their order. The transactions that came while others were taken in are taken in together.
+func (s *Server) work(p *peer, calls <-chan request, gone <-chan struct{}) {
+	say := func(m []byte) bool {
+		select {
+		case p.out <- m:
+			return true
+		case <-gone:
+			return false
 		}
-		return accepted
+	}
+	var group []request
+	var txs [][]byte
+	for req := range calls {
+		group, txs = append(group[:0], req), txs[:0]
+		for more := true; more && len(group) < maxTogether; {
+			select {
+			case r, ok := <-calls:
+				if more = ok; ok {
+					group = append(group, r)
+				}
+			default:
+				more = false
+			}
+		}
+		for _, r := range group {
+			if r.Method == methodSubmit {
+				txs = append(txs, r.Params.Tx)
+			}
+		}
+		var errs []error
+		if len(txs) > 0 {
+			errs = s.chain.Submit(txs)
+		}
+		for _, r := range group {
+			m := accepted
+			if r.Method != methodSubmit {
+				m = s.call(p, r)
+			} else {
+				if errs[0] != nil {
+					m = answer(r.ID, nil, errs[0])
+				}
+				errs = errs[1:]
+			}
+			if !say(m) {
+				for range calls { // the reader is about to end
+				}
+				return
+			}
+		}
+	}
+}
+
+func (s *Server) call(p *peer, req request) []byte {
+	switch req.Method {
 	case methodSubscribe:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.subs[p] = true
 		return answer(req.ID, struct{}{}, nil)
 	}
-	return answer(req.ID, nil, http.ErrNotSupported)
+	return answer(req.ID, nil, fmt.Errorf("method %.80q: want %s or %s", req.Method, methodSubmit, methodSubscribe))
 }
 
 func (s *Server) block(w http.ResponseWriter, r *http.Request) {
