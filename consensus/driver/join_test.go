@@ -13,6 +13,7 @@ import (
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/internal/trie"
 )
 
@@ -344,4 +345,35 @@ func TestNodeWhoseNextBlockNobodyHasSaysSo(t *testing.T) {
 		t.Errorf("at height %d, from blocks that nobody has", late.app.Height())
 	}
 	stopAll(append(nodes, late))
+}
+
+// TestLateNodeAsksOnAfterOneThatIsBehind lets a node that comes to a quiet network hear first of somebody who is behind as
+// well: what he has is not the end.
+func TestLateNodeAsksOnAfterOneThatIsBehind(t *testing.T) {
+	h := newHub(t, 4, 60_000)
+	h.faults = noisy(1, 0, 0)
+	var nodes []*testNode
+	for i := range 3 {
+		n := h.newNode(i, t.TempDir())
+		n.start()
+		nodes = append(nodes, n)
+	}
+	behind := h.newNode(10, t.TempDir())
+	behind.start()
+	grow(t, append(nodes, behind), "early", 5)
+	behind.stop()
+	grow(t, nodes, "late", behind.app.Height()+20)
+	late := h.newNode(11, t.TempDir())
+	h.faults.request.Store(func(from, to sign.PublicKey, _ driver.Kind) bool {
+		return from == late.node && (to == behind.node || late.app.Height() > 0)
+	})
+	again := h.newNode(10, behind.dir)
+	again.app = behind.app
+	again.start()
+	late.start()
+	eventually(t, "the head of the others", func() bool { return late.app.Height() >= nodes[0].app.Height() })
+	if again.app.Height() >= nodes[0].app.Height() {
+		t.Error("nobody was behind")
+	}
+	stopAll(append(nodes, again, late))
 }

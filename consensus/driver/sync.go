@@ -135,8 +135,8 @@ func (s *syncer) lie(err error) error {
 	return &lieError{err}
 }
 
-// run works off needs, and asks for what is new after a start, until somebody answers and whatever the log has brought back
-// by then, and when nothing has come for a while: on a node that gossip does not reach.
+// run works off needs, and asks for what is new after a start, until those who answer have no more, whatever the log has
+// brought back by then, and when nothing has come for a while: on a node that gossip does not reach.
 func (s *syncer) run(ctx context.Context) {
 	quiet := max(2*s.d.idle(), time.Second)
 	timer := time.NewTimer(50 * time.Millisecond)
@@ -150,14 +150,15 @@ func (s *syncer) run(ctx context.Context) {
 			s.satisfy(ctx, n) // whoever answers may know that block alone: what is final is yet to be asked for
 		case <-timer.C:
 			if h := s.d.tree.height(); h == last || alone {
-				alone = !s.satisfy(ctx, need{}) && alone
+				answered, more := s.satisfy(ctx, need{})
+				alone = alone && (!answered || more)
 			}
 		}
 		last = s.d.tree.height()
 		switch {
 		case s.joining.lonely(s.d):
 			timer.Reset(snapshotFirst)
-		case alone: // nobody is there yet
+		case alone: // nobody is there yet, or whoever was asked may have been behind as well
 			pause = min(2*pause, quiet)
 			timer.Reset(pause)
 		default:
@@ -166,8 +167,8 @@ func (s *syncer) run(ctx context.Context) {
 	}
 }
 
-// satisfy asks one node after another until the need is met. It reports whether anybody answered.
-func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
+// satisfy asks one node after another until the need is met. It reports whether anybody answered, and whether it was met.
+func (s *syncer) satisfy(ctx context.Context, n need) (answered, met bool) {
 	if !s.joining.asked || n.ahead {
 		s.join(ctx)
 	}
@@ -176,7 +177,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for i, p := range peers {
 		if ctx.Err() != nil || i == 8 {
-			return answered
+			return answered, false
 		}
 		met, err := s.ask(ctx, p, n)
 		answered = answered || err == nil || errors.As(err, &gone)
@@ -189,7 +190,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 			s.d.cfg.Log.Debug("catch-up", "node", p.Short(), "reason", err)
 		case met:
 			s.joining.pruned = false
-			return true
+			return true, true
 		}
 	}
 	if gone != nil { // there is more, and nobody who was asked has what comes next
@@ -206,7 +207,7 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 			}
 		}
 	}
-	return answered
+	return answered, false
 }
 
 // lieError is an answer that is provably not what was asked for.
