@@ -175,7 +175,7 @@ func (s *solo) add(txs ...[]byte) *consensus.Block {
 	s.ledger.Keep(b.ID(), x.Handle)
 	d := consensus.VoteData{ChainID: h.ChainID, View: h.View, Block: b.ID(), CommitRef: id}
 	s.qc = consensus.QC{Data: d, Signers: []byte{1}}
-	s.qc.Sigs = append(s.qc.Sigs, testKey.Sign(d.SigningBytes()))
+	s.qc.Sigs = append(s.qc.Sigs, consensus.NewSigner(consensus.Ed25519, testKey).Sign(d.SigningBytes()))
 	s.blocks = append(s.blocks, b)
 	if parent.Header.Height > 0 {
 		f := &consensus.Finality{Headers: []consensus.Header{parent.Header}, QC: s.qc}

@@ -19,13 +19,14 @@ type chainApp struct {
 	height consensus.Height
 	head   *trie.Map // the committed state
 	kept   map[consensus.BlockID]*trie.Map
+	scheme consensus.Scheme
 	txs    []string
 	work   atomic.Bool
 	lie    atomic.Bool
 }
 
-func newApp() *chainApp {
-	return &chainApp{head: new(trie.Map), kept: map[consensus.BlockID]*trie.Map{}}
+func newApp(scheme consensus.Scheme) *chainApp {
+	return &chainApp{scheme: scheme, head: new(trie.Map), kept: map[consensus.BlockID]*trie.Map{}}
 }
 
 var genesisState = new(trie.Map).Root()
@@ -44,7 +45,7 @@ func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Executi
 	if a.lie.Load() {
 		s.Set([]byte("lie"), []byte(fmt.Sprint(at.Height)))
 	}
-	return driver.Execution{StateRoot: s.Root(), EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(txs)}, nil
+	return driver.Execution{StateRoot: s.Root(), EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(a.scheme, txs)}, nil
 }
 
 // after is the state that transactions lead to.
@@ -59,7 +60,7 @@ func after(s *trie.Map, txs [][]byte) *trie.Map {
 }
 
 // nextIn is the set that a block of txs hands over to: "validators 1 5*3" are the nodes 1 and 5, the latter of weight 3.
-func nextIn(txs [][]byte) (next []consensus.Validator) {
+func nextIn(scheme consensus.Scheme, txs [][]byte) (next []consensus.Validator) {
 	for _, tx := range txs {
 		f := strings.Fields(string(tx))
 		if len(f) < 2 || f[0] != "validators" {
@@ -71,7 +72,7 @@ func nextIn(txs [][]byte) (next []consensus.Validator) {
 			if n, _ := fmt.Sscanf(x, "%d*%d", &who, &weight); n == 0 {
 				return nil
 			}
-			next = append(next, consensus.Validator{Key: seedKey(who).Public(), Weight: weight, Peer: seedKey(1000 + who).Public()})
+			next = append(next, member(scheme, who, weight))
 		}
 	}
 	return next

@@ -26,7 +26,7 @@ type past struct {
 func newPast(t *testing.T, form func(*driver.Config)) *past {
 	p := &past{form: form}
 	synctest.Test(t, func(t *testing.T) {
-		l := newLabOf(t, form)
+		l := newLabOf(t, consensus.Ed25519, form)
 		old := l.nodes[1:]
 		for _, n := range old {
 			newKeeper(n)
@@ -69,7 +69,7 @@ func newPast(t *testing.T, form func(*driver.Config)) *past {
 
 // lab is a network whose nodes 1 to 3 are on the chain, and whose node 0 was never there.
 func (p *past) lab(t *testing.T) *lab {
-	l := newLabOf(t, p.form)
+	l := newLabOf(t, consensus.Ed25519, p.form)
 	for e, set := range p.sets {
 		l.sets[e] = set
 	}

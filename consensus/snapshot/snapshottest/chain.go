@@ -104,7 +104,7 @@ func (c *Chain) certify(h *consensus.Header) consensus.QC {
 	for _, v := range c.Verifier.Set().All() {
 		for _, k := range c.keys {
 			if k.Public() == v.Key {
-				qc.Sigs = append(qc.Sigs, k.Sign(d.SigningBytes()))
+				qc.Sigs = append(qc.Sigs, consensus.NewSigner(consensus.Ed25519, k).Sign(d.SigningBytes()))
 			}
 		}
 	}
