@@ -214,11 +214,13 @@ func lateNodesJoinAPrunedChainBySnapshot(t *testing.T, form func(*driver.Config)
 // TestSnapshotOfALaterEpochMakesAValidator lets two nodes with validator keys join by snapshot after the validators have
 // changed twice: the one that was let in votes at once, the one that was removed follows.
 func TestSnapshotOfALaterEpochMakesAValidator(t *testing.T) {
-	inForms(t, snapshotOfALaterEpochMakesAValidator)
+	eachScheme(t, func(t *testing.T, scheme consensus.Scheme) {
+		inForms(t, func(t *testing.T, form func(*driver.Config)) { snapshotOfALaterEpochMakesAValidator(t, scheme, form) })
+	})
 }
 
-func snapshotOfALaterEpochMakesAValidator(t *testing.T, form func(*driver.Config)) {
-	h := newHub(t, 4, 60_000)
+func snapshotOfALaterEpochMakesAValidator(t *testing.T, scheme consensus.Scheme, form func(*driver.Config)) {
+	h := newHubOf(t, scheme, 4, 60_000)
 	h.change = form
 	var first []*testNode
 	for i := range 3 {
