@@ -31,6 +31,12 @@ type packet struct {
 	msg  []byte
 }
 
+// outline is what a block named that left a node as one.
+type outline struct {
+	by    sign.PublicKey
+	names []consensus.BatchRef
+}
+
 // hub is the network: every node is linked with every other.
 type hub struct {
 	t        testing.TB
@@ -47,8 +53,8 @@ type hub struct {
 	said     *record
 	sets     map[consensus.Epoch]*consensus.ValidatorSet
 	blocks   map[consensus.Height]consensus.BlockID
-	namer    sign.PublicKey                       // the node that the last outline left
-	outlined map[consensus.BlockID]sign.PublicKey // blocks that left as outlines, and the node that they left
+	namer    sign.PublicKey                // the node that the last outline left
+	outlined map[consensus.BlockID]outline // blocks that left as outlines
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
 	liar     sign.PublicKey          // answers requests with lies
@@ -121,7 +127,7 @@ func newHubOf(t testing.TB, scheme consensus.Scheme, n int, blockTimeMs uint64) 
 	}
 	return &hub{
 		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(), sets: map[consensus.Epoch]*consensus.ValidatorSet{},
-		blocks: map[consensus.Height]consensus.BlockID{}, outlined: map[consensus.BlockID]sign.PublicKey{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
+		blocks: map[consensus.Height]consensus.BlockID{}, outlined: map[consensus.BlockID]outline{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
 }
@@ -332,7 +338,7 @@ func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
 			return false
 		}
 		n.h.mu.Lock()
-		n.h.outlined[o.Header.ID()], n.h.namer = n.node, n.node
+		n.h.outlined[o.Header.ID()], n.h.namer = outline{n.node, o.Batches}, n.node
 		n.h.mu.Unlock()
 	}
 	n.h.mu.Lock()
