@@ -61,7 +61,7 @@ func newSybils(t *testing.T, m *simMesh, n int, target []byte) *sybils {
 		}
 		addr := m.address()
 		h, err := libp2p.New(
-			libp2p.Identity(key), libp2p.ListenAddrs(addr), m.link(), libp2p.ProtocolVersion(memberVersion("testnet-1")),
+			libp2p.Identity(key), libp2p.ListenAddrs(addr), m.link(), libp2p.ProtocolVersion(MemberVersion("testnet-1")),
 			libp2p.DisableIdentifyAddressDiscovery(), libp2p.ResourceManager(&network.NullResourceManager{}), libp2p.DisableRelay(), libp2p.DisableMetrics(),
 		)
 		if err != nil {
