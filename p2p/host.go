@@ -44,7 +44,7 @@ type Host struct {
 	saved *peersFile // nil without a DataDir
 	boot  []peer.AddrInfo
 	stats counters
-	known atomic.Pointer[func(sign.PublicKey) bool] // whom the chain knows; nil until Services says
+	trust atomic.Pointer[trust] // whom the DHT is made of; nil until Services says
 
 	// life ends when the Host is closed; it is the parent of everything the Host starts by itself.
 	life  context.Context

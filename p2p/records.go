@@ -15,7 +15,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
 
-	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p/registry"
 )
 
@@ -40,26 +39,6 @@ func (p *Host) recordOptions() []dht.Option {
 		dht.Validator(record.NamespacedValidator{registry.Namespace: registry.Validator{Network: p.cfg.Network, Now: time.Now}}),
 		dht.MaxRecordAge(registry.MaxLifetime), dht.ValueGCInterval(registry.MaxLifetime),
 		dht.OnRequestHook((&dhtGuard{p: p, writers: map[peer.ID]*rate.Limiter{}}).request),
-	}
-}
-
-// trusts reports whether a peer may be part of this node's DHT: asked in searches, and kept in the routing table. Once the
-// chain says who its peers are, they alone carry the DHT, so that a thousand identities made for the purpose cannot
-// settle around a key and answer for it.
-func (p *Host) trusts(id peer.ID) bool {
-	key, ok := PublicKey(id)
-	known := p.known.Load()
-	return ok && (known == nil || (*known)(key))
-}
-
-// trustOnly makes known the rule of trusts, and takes out of the routing table whom it does not allow.
-func (p *Host) trustOnly(known func(sign.PublicKey) bool) {
-	p.known.Store(&known)
-	table := p.dht.RoutingTable()
-	for _, id := range table.ListPeers() {
-		if !p.trusts(id) {
-			table.RemovePeer(id)
-		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // ServicesConfig is what the service registry is told of the network. Nil functions know nothing and allow everything.
 type ServicesConfig struct {
 	// Known says whom the chain knows. Descriptions of others are neither kept nor passed on, and others have no part in the
-	// DHT of this peer.
+	// DHT of this peer once it has found some of Members.
 	Known func(sign.PublicKey) bool
 	// Admits says whether the chain agrees that a peer provides what it offers. It filters every answer.
 	Admits func(sign.PublicKey, registry.Offer) bool
@@ -92,10 +92,12 @@ func (p *Host) Services(cfg ServicesConfig) (*Services, error) {
 	if p.ps == nil || p.dht == nil {
 		return nil, errors.New("p2p: services: a client host takes no part in the registry; ask a peer through its API")
 	}
-	if cfg.Known != nil {
-		p.trustOnly(cfg.Known)
-	}
+	filtered := cfg.Known != nil
 	cfg = cfg.withDefaults()
+	if filtered {
+		p.trust.Store(&trust{known: cfg.Known, members: cfg.Members})
+		p.sift()
+	}
 	s := &Services{
 		p: p, cfg: cfg, table: registry.NewTable(p.cfg.Network, cfg.Now, cfg.Known), poke: make(chan struct{}, 1), wanted: make(chan struct{}, 1),
 		slots: make(chan struct{}, maxSearches), handlers: map[string]localService{}, authors: map[sign.PublicKey]*rate.Limiter{}, useless: map[sign.PublicKey]tally{},

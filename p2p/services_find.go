@@ -74,6 +74,7 @@ func (s *Services) search(ctx context.Context, name string, major uint32, enough
 		return
 	}
 	s.counters.searches.add(1)
+	s.p.sift()
 	peers := s.p.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	slices.SortStableFunc(peers, func(a, b PeerInfo) int { return cmp.Compare(rank(s.cfg.Known(a.Key)), rank(s.cfg.Known(b.Key))) })

@@ -143,6 +143,7 @@ func (s *Services) follow(events *pubsub.TopicEventHandler) {
 			return
 		case from = <-came:
 		case <-timer.C:
+			s.p.sift()
 			peers := s.topic.t.ListPeers()
 			if len(peers) == 0 {
 				continue
