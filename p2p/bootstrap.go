@@ -71,7 +71,7 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(p.life, 10*time.Second)
 			defer cancel()
-			err := p.h.Connect(ctx, info)
+			err := p.meet(ctx, info)
 			mu.Lock()
 			defer mu.Unlock()
 			t := tries[info.ID]
@@ -140,12 +140,23 @@ func (p *Host) due(tries map[peer.ID]*attempt, now time.Time) []peer.AddrInfo {
 	return out
 }
 
-// savePeers writes peers.json if it changed.
+// savePeers writes peers.json and the members' file if they changed.
 func (p *Host) savePeers() {
 	if p.saved == nil {
 		return
 	}
 	if err := p.saved.save(); err != nil {
 		p.log.Warn("peers are not saved and will not be found after a restart", "error", err)
+	}
+	p.saveRoll()
+}
+
+// saveRoll writes the members' file if it changed.
+func (p *Host) saveRoll() {
+	if p.roll == nil || p.cfg.Client {
+		return
+	}
+	if err := p.roll.save(p.cfg.DataDir); err != nil {
+		p.log.Warn("invited members and revocations are not saved; after a restart this peer asks the others again", "error", err)
 	}
 }

@@ -1,0 +1,135 @@
+package p2p
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// transports are the ways in and out, and how a way is found where there is none.
+func (p *Host) transports() []libp2p.Option {
+	c := p.cfg
+	opts := []libp2p.Option{
+		libp2p.NoTransports,
+		// Every node has its own port: sharing it would let two nodes start on one and split its callers.
+		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(10*time.Second)),
+		libp2p.Transport(websocket.New),
+		libp2p.Security(noise.ID, noise.New),
+		libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.EnableRelay(), // the client's part: to reach, and be reached, through a member that serves as a relay
+	}
+	if p.roll != nil && !c.Client {
+		opts = append(opts, libp2p.Security(string(doorName(p.roll.chain)), func(id protocol.ID, key crypto.PrivKey) (*door, error) {
+			return p.newDoor(id, key)
+		}))
+	}
+	if c.SwarmKey != nil {
+		opts = append(opts, libp2p.PrivateNetwork(c.SwarmKey.psk()))
+	}
+	if !c.NoQUIC {
+		opts = append(opts, libp2p.Transport(quic.NewTransport))
+	}
+	if c.onLoopbackOnly() || c.Client {
+		return append(opts, libp2p.DisableIdentifyAddressDiscovery())
+	}
+	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(), libp2p.EnableAutoRelayWithPeerSource(p.relays))
+	if p.roll == nil {
+		// Its dial back comes from a throw-away identity, which the gate of a private network refuses: there, members
+		// ask each other with their own (see reach.go).
+		opts = append(opts, libp2p.EnableAutoNATv2())
+	}
+	return opts
+}
+
+// listen opens TCP and then QUIC on the same port, and WebSocket on its own. With port 0 it tries again when the kernel's
+// choice for TCP is taken for UDP.
+func (p *Host) listen() error {
+	port := p.cfg.ListenPort
+	for attempt := 0; ; attempt++ {
+		err := p.listenOn(port)
+		if err == nil {
+			return nil
+		}
+		p.stopListening()
+		if port != 0 || attempt == 9 {
+			return err
+		}
+	}
+}
+
+// stopListening closes every listener.
+func (p *Host) stopListening() {
+	if c, ok := p.h.Network().(interface{ ListenClose(...ma.Multiaddr) }); ok {
+		c.ListenClose(p.h.Network().ListenAddresses()...)
+	}
+}
+
+func (p *Host) listenOn(port int) error {
+	for _, host := range p.cfg.ListenAddrs {
+		family := "ip4"
+		if net.ParseIP(host).To4() == nil {
+			family = "ip6"
+		}
+		at := func(proto string, n int) error {
+			a, err := ma.NewMultiaddr(fmt.Sprintf("/%s/%s/%s", family, host, fmt.Sprintf(proto, n)))
+			if err != nil {
+				return fmt.Errorf("p2p: listen address %s: %w", host, err)
+			}
+			l, ok := p.h.Network().(interface{ AddListenAddr(ma.Multiaddr) error }) // Listen hides the cause
+			if !ok {
+				return p.h.Network().Listen(a)
+			}
+			if err := l.AddListenAddr(a); err != nil {
+				return listenError(host, n, err)
+			}
+			return nil
+		}
+		if err := at("tcp/%d", port); err != nil {
+			return err
+		}
+		if port == 0 {
+			for _, a := range p.h.Network().ListenAddresses() {
+				if v, err := a.ValueForProtocol(ma.P_TCP); err == nil {
+					port, _ = strconv.Atoi(v)
+				}
+			}
+		}
+		if !p.cfg.NoQUIC {
+			if err := at("udp/%d/quic-v1", port); err != nil {
+				return err
+			}
+		}
+		if p.cfg.WebSocket {
+			if err := at("tcp/%d/ws", p.cfg.WebSocketPort); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// listenError says what to do about a port that cannot be had.
+func listenError(host string, port int, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("p2p: port %d on %s is taken by another program; set listen_port to a free one, or 0 to let the kernel choose: %w", port, host, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("p2p: port %d on %s needs more rights; set listen_port above 1023: %w", port, host, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("p2p: this machine has no address %s to listen on: %w", host, err)
+	}
+	return fmt.Errorf("p2p: listen on %s port %d: %w", host, port, err)
+}
