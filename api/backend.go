@@ -99,4 +99,8 @@ type Blobs interface {
 // Admin is for callers on the node's own machine.
 type Admin interface {
 	Drain(ctx context.Context, on bool) (DrainStatus, error)
+	// Network tells of the mesh. With check, peers are asked first whether they reach this node.
+	Network(ctx context.Context, check bool) (Network, error)
+	// Revoke takes a signed revocation in; it is durable when it returns. Malformed says why it is not taken.
+	Revoke(ctx context.Context, revocation []byte) (RevocationTaken, error)
 }

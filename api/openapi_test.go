@@ -69,7 +69,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Evidence{}, Executor{}, Event{}, Problem{},
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
-		BlobStored{}, Drain{}, DrainStatus{},
+		BlobStored{}, Drain{}, DrainStatus{}, Network{}, Revocation{}, RevocationTaken{},
 	)
 	if *update {
 		if err := os.WriteFile("openapi.yaml", []byte(want), 0o644); err != nil {
@@ -117,7 +117,7 @@ func define(t reflect.Type, seen map[string]string) {
 			continue
 		}
 		name, opt, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if opt != "omitempty" {
+		if opt != "omitempty" && opt != "omitzero" {
 			fmt.Fprintf(&required, "        - %s\n", name)
 		}
 		fmt.Fprintf(&props, "        %s:\n%s", name, describe(f.Type, "          ", seen))

@@ -66,6 +66,8 @@ type Status struct {
 	Walls     []Wall         `json:"walls"`
 	Engine    *EngineStatus  `json:"engine,omitempty"`
 	DriftMs   int64          `json:"clock_drift_ms"` // own clock minus the median of the peers'
+	Private   bool           `json:"private"`        // connections are kept to members
+	Refused   uint64         `json:"refused"`        // by resource limits of the mesh since the start
 	Warnings  []string       `json:"warnings,omitempty"`
 }
 

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -72,6 +73,7 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 			ctx, cancel := context.WithTimeout(p.life, 10*time.Second)
 			defer cancel()
 			err := p.meet(ctx, info)
+			p.noteBoot(info.ID, err)
 			mu.Lock()
 			defer mu.Unlock()
 			t := tries[info.ID]
@@ -100,6 +102,27 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 		}
 	}
 	return next
+}
+
+// noteBoot keeps what became of the last dial of a configured peer, for people.
+func (p *Host) noteBoot(id peer.ID, err error) {
+	if !p.isBootstrap(id) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.bootErrors, id)
+	if err != nil {
+		p.bootErrors[id] = clip(bootWords(err), 300)
+	}
+}
+
+// bootWords is the sentence of dialError for what it knows.
+func bootWords(err error) string {
+	if errors.Is(err, ErrNotAdmitted) || errors.Is(err, errOutsider) {
+		return err.Error()
+	}
+	return dialError(err).Error()
 }
 
 // isBootstrap reports whether the configuration names the peer to join by.

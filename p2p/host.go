@@ -52,9 +52,10 @@ type Host struct {
 	pools     map[poolKey]*pool
 	wake      chan struct{} // pokes the bootstrap loop
 
-	notices     *Topic           // of members' papers; nil on an open network and on a client
-	openDoors   map[peer.ID]bool // members that let this peer in, while they are connected
-	lastRefusal string           // what the person was told last
+	notices     *Topic             // of members' papers; nil on an open network and on a client
+	bootErrors  map[peer.ID]string // of the last dials of p.boot
+	openDoors   map[peer.ID]bool   // members that let this peer in, while they are connected
+	lastRefusal string             // what the person was told last
 }
 
 // New makes a host and lets it listen; Addrs tells where. Close frees it, whether or not Run was called.
@@ -70,7 +71,7 @@ func New(cfg Config) (*Host, error) {
 	p := &Host{
 		cfg: cfg, log: cfg.Logger, self: cfg.Key.Public(), group: newGroup(),
 		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
-		openDoors: map[peer.ID]bool{},
+		openDoors: map[peer.ID]bool{}, bootErrors: map[peer.ID]string{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	defer func() {

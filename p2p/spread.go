@@ -234,7 +234,11 @@ func (p *Host) letIn(ctx context.Context, info peer.AddrInfo) error {
 		return nil
 	}
 	var trouble error
-	for _, a := range info.Addrs {
+	addrs := info.Addrs
+	if len(addrs) == 0 {
+		addrs = p.h.Peerstore().Addrs(info.ID)
+	}
+	for _, a := range addrs {
 		if !hasDoor(a) {
 			continue
 		}

@@ -236,17 +236,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for verdict, value := range gateVerdicts {
 		ch <- prometheus.MustNewConstMetric(gateDesc, prometheus.CounterValue, float64(value(&c.p.stats).value()), verdict)
 	}
-	type kind struct{ direction, transport string }
-	conns := map[kind]int{}
-	for _, x := range c.p.h.Network().Conns() {
-		k := kind{"outbound", x.ConnState().Transport}
-		if x.Stat().Direction == network.DirInbound {
-			k.direction = "inbound"
-		}
-		conns[k]++
-	}
-	for k, n := range conns {
-		ch <- prometheus.MustNewConstMetric(connsGauge, prometheus.GaugeValue, float64(n), k.direction, k.transport)
+	for _, x := range c.p.connections() {
+		ch <- prometheus.MustNewConstMetric(connsGauge, prometheus.GaugeValue, float64(x.Count), x.Direction, x.Transport)
 	}
 	for scope, n := range c.p.guard.byClass() {
 		ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(n), scope)
