@@ -112,6 +112,7 @@ e2e: build ## networks of real processes: faults, late joiners, tampered receipt
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
 	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_BENCH=1 \
 	  $(GO) test -p 1 -count=1 -timeout 60m -v -run '^TestBench' ./e2e/... ./analytics/bench ./cage/bench
+	$(GO) test -run '^$$' -bench . ./consensus/light ./internal/sign
 
 # CometBFT takes minutes to compile, so it survives `make clean`.
 COMETBFT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metanode/cometbft-$(COMETBFT)
