@@ -117,7 +117,7 @@ func (b *backend) Revoke(_ context.Context, raw []byte) (api.RevocationTaken, er
 	}
 	out := api.RevocationTaken{ID: x.ID.String()}
 	for _, m := range b.n.host.Members() {
-		if m.Invitation == out.ID {
+		if m.Invitation == out.ID && m.How == p2p.MemberByInvitation {
 			out.PutOut++
 		}
 	}

@@ -108,6 +108,9 @@ func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 		if strings.Contains(err.Error(), "identify") {
 			return "", errNoAnswer
 		}
+		if strings.Contains(err.Error(), "negotiate security protocol") {
+			return "", fmt.Errorf("no connection: %w; is the node running, and is the address right? A network that needs a swarm key does not answer those who have none", err)
+		}
 		return "", fmt.Errorf("no connection: %w; is the node running, and is the address right?", err)
 	}
 	for {

@@ -96,7 +96,7 @@ func TestWrongFlagsExitWithTwo(t *testing.T) {
 		"init --join hello":                                 "is no invitation",
 		"init --join bpi1abcd":                              "copy the whole text again",
 		"init --bootstrap /x --swarm-key f":                 "--swarm-key goes with --join",
-		"network invite --expires 1s":                       "want 1m to 8784h",
+		"network invite --expires 1ms":                      "want 1s to 8784h",
 		"network create Acme":                               "want at most 32 of a-z",
 		"network create a --listen-port 70000":              "want 0 to 65535",
 		"network join hello":                                "is no invitation",

@@ -123,7 +123,7 @@ func inviteCommand() *cli.Command {
 		Description: "The invitation is one word that survives chat and mail. Whoever has it may enter until it expires, and is put out\n" +
 			"then, unless the chain names the peer by that time or it got a newer one. With --for, only that peer may.",
 		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: "expires", Value: 24 * time.Hour, Usage: "`TIME` until it ends, 1m to 8784h"},
+			&cli.DurationFlag{Name: "expires", Value: 24 * time.Hour, Usage: "`TIME` until it ends, 1s to 8784h"},
 			&cli.StringFlag{Name: "for", Usage: "peer `ID`, as 12D3…, of the one peer that may use it"},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` to enter by; may be given more than once (default: this peer's addresses)"},
 		},
@@ -136,8 +136,8 @@ func networkInvite(c *cli.Context, e *env) error {
 		return err
 	}
 	life := c.Duration("expires")
-	if life < time.Minute || life > invite.MaxLife {
-		return usageError(fmt.Errorf("--expires %s: want 1m to %dh", life, invite.MaxLife/time.Hour))
+	if life < time.Second || life > invite.MaxLife {
+		return usageError(fmt.Errorf("--expires %s: want 1s to %dh", life, invite.MaxLife/time.Hour))
 	}
 	cfg, g, err := privateHome(e)
 	if err != nil {
