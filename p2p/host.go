@@ -144,6 +144,7 @@ func New(cfg Config) (*Host, error) {
 		if err = p.listen(); err != nil {
 			return nil, err
 		}
+		p.announce()
 	}
 	if cfg.Registerer != nil {
 		if err = cfg.Registerer.Register(collector{p}); err != nil {

@@ -51,15 +51,20 @@ func (p *Host) startWays() error {
 	if p.cfg.onLoopbackOnly() {
 		return nil // nobody else's
 	}
-	if p.roll != nil && !p.cfg.Private.NoMDNS {
+	return p.watchWays()
+}
+
+// announce tells the local network of this host, once it listens.
+func (p *Host) announce() {
+	if p.roll != nil && !p.cfg.Private.NoMDNS && !p.cfg.onLoopbackOnly() {
 		m := mdns.NewMdnsService(p.h, mdnsName(p.roll.chain), neighbours{p, make(chan struct{}, maxNeighbours)})
 		if err := m.Start(); err != nil { // a machine without multicast has no neighbours to find
+			_ = m.Close()
 			p.log.Warn("peers on the local network are not looked for", "error", err, "next", "set mdns = false in [p2p] to do without")
 		} else {
 			p.ways.mdns = m
 		}
 	}
-	return p.watchWays()
 }
 
 func (w *ways) close() error {
