@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -45,7 +46,9 @@ func (p *Host) transports() []libp2p.Option {
 	if c.onLoopbackOnly() || c.Client {
 		return append(opts, libp2p.DisableIdentifyAddressDiscovery())
 	}
-	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(), libp2p.EnableAutoRelayWithPeerSource(p.relays))
+	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(),
+		// The one relay of a small network is as good as the best of four in a large one.
+		libp2p.EnableAutoRelayWithPeerSource(p.relays, autorelay.WithNumRelays(2), autorelay.WithMinCandidates(1), autorelay.WithMinInterval(5*time.Second)))
 	if p.roll == nil {
 		// Its dial back comes from a throw-away identity, which the gate of a private network refuses: there, members
 		// ask each other with their own (see reach.go).
