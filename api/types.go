@@ -114,7 +114,8 @@ type Peer struct {
 	Name      string         `json:"name,omitempty"`
 	Connected bool           `json:"connected"`
 	Direction string         `json:"direction,omitempty"` // "in" or "out"
-	Addresses []string       `json:"addresses"`
+	Addresses []string       `json:"addresses"`           // of the open connections
+	Listens   []string       `json:"listens"`             // where it can be dialed, by its own word
 	Roles     []string       `json:"roles"`
 	LatencyMs float64        `json:"latency_ms,omitempty"`
 }

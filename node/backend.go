@@ -200,7 +200,7 @@ func (b *backend) Peers(context.Context) ([]api.Peer, error) {
 			direction = "in"
 		}
 		list = append(list, api.Peer{
-			ID: p.ID, Key: p.Key, Name: b.n.nameOf(p.Key), Connected: true, Direction: direction, Addresses: p.Addrs,
+			ID: p.ID, Key: p.Key, Name: b.n.nameOf(p.Key), Connected: true, Direction: direction, Addresses: p.Addrs, Listens: p.Listens,
 			Roles: b.n.roles(p.Key), LatencyMs: float64(p.Latency.Microseconds()) / 1000,
 		})
 	}

@@ -35,7 +35,7 @@ func (p *Host) Connect(ctx context.Context, addr string) (sign.PublicKey, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if err := p.meet(ctx, info); errors.Is(err, ErrNotAdmitted) || errors.Is(err, errOutsider) {
+	if err := p.meet(ctx, info); errors.Is(err, ErrNotAdmitted) || errors.Is(err, errOutsider) || errors.Is(err, errNoDoor) {
 		return key, err
 	} else if err != nil {
 		return key, fmt.Errorf("%s %w", addr, dialError(err))

@@ -215,6 +215,14 @@ func TestVisitorIsForgottenAndNotSpoken(t *testing.T) {
 	if _, err := c.Connect(t.Context(), a.Addrs()[0]); err != nil {
 		t.Fatal(err)
 	}
+	for _, at := range b.Addrs() {
+		if strings.Contains(at, "quic") {
+			c.roll.setChain([]sign.PublicKey{b.Self()})
+			if _, err := c.Connect(t.Context(), at); !errors.Is(err, errNoDoor) {
+				t.Errorf("a visitor comes by QUIC: %v", err)
+			}
+		}
+	}
 	eventually(t, "the visitor is in", func() bool { return a.isMember(c.ID()) })
 	if how := a.roll.how(key.Public(), time.Now()); how != MemberAsVisitor {
 		t.Errorf("it is a member by %q", how)

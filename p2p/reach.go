@@ -85,7 +85,7 @@ func decodeReach(raw []byte) (*reachRequest, error) {
 
 // serveReach dials peers back that ask for it.
 func (p *Host) serveReach() {
-	limits := Limits{RequestBytes: 64, ResponseBytes: 4 << 10, PerPeer: 1, Total: 4, PerSecond: 0.2, Timeout: maxReachPorts*reachDial + time.Second}
+	limits := Limits{RequestBytes: 64, ResponseBytes: 4 << 10, PerPeer: 1, Total: 4, PerSecond: 1, Timeout: maxReachPorts*reachDial + time.Second}
 	p.Handle(reachProto, limits, func(ctx context.Context, from sign.PublicKey, raw []byte) ([]byte, error) {
 		req, err := decodeReach(raw)
 		if err != nil {

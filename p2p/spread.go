@@ -233,7 +233,7 @@ func (p *Host) letIn(ctx context.Context, info peer.AddrInfo) error {
 	if known {
 		return nil
 	}
-	var trouble error
+	trouble := errNoDoor
 	addrs := info.Addrs
 	if len(addrs) == 0 {
 		addrs = p.h.Peerstore().Addrs(info.ID)
@@ -257,6 +257,9 @@ func (p *Host) letIn(ctx context.Context, info peer.AddrInfo) error {
 	return trouble
 }
 
+// errNoDoor means that a visitor cannot show its admission.
+var errNoDoor = errors.New("there is no TCP or WebSocket address of it to show an invitation at; name one")
+
 // meet dials a peer, and shows this peer's admission first where that is needed.
 func (p *Host) meet(ctx context.Context, info peer.AddrInfo) error {
 	if !p.gate.member(info.ID) {
@@ -265,6 +268,8 @@ func (p *Host) meet(ctx context.Context, info peer.AddrInfo) error {
 	if err := p.letIn(ctx, info); errors.Is(err, ErrNotAdmitted) {
 		p.refusedBy(info.ID, err)
 		return err
+	} else if errors.Is(err, errNoDoor) && p.cfg.Private.Visitor { // others it may have heard of
+		return fmt.Errorf("peer %s: %w", info.ID, err)
 	}
 	// Trouble at the door is the dial's as well, and the dial says it better.
 	err := p.h.Connect(ctx, info)

@@ -114,6 +114,7 @@ type PeerInfo struct {
 	Key       sign.PublicKey `json:"key"`
 	ID        string         `json:"id"`
 	Addrs     []string       `json:"addrs"`     // of the open connections
+	Listens   []string       `json:"listens"`   // where it says that it listens, TCP first
 	Direction string         `json:"direction"` // "inbound" or "outbound", of the oldest connection
 	Latency   time.Duration  `json:"latency_ns"`
 	Agent     string         `json:"agent"`
@@ -146,6 +147,7 @@ func (p *Host) Peers() []PeerInfo {
 		if first.Stat().Direction == network.DirInbound {
 			i.Direction = "inbound"
 		}
+		i.Listens = p.listens(id)
 		if v, err := p.h.Peerstore().Get(id, "AgentVersion"); err == nil {
 			if a, ok := v.(string); ok {
 				i.Agent = clip(a, 64)
@@ -155,6 +157,21 @@ func (p *Host) Peers() []PeerInfo {
 	}
 	slices.SortFunc(out, func(a, b PeerInfo) int { return slices.Compare(a.Key[:], b.Key[:]) })
 	return out
+}
+
+// listens are the addresses under which a peer may be dialed by others, as it told them.
+func (p *Host) listens(id peer.ID) []string {
+	var plain, others []string
+	for _, a := range p.h.Peerstore().Addrs(id) {
+		if hasDoor(a) {
+			plain = append(plain, a.String())
+		} else {
+			others = append(others, a.String())
+		}
+	}
+	slices.Sort(plain)
+	slices.Sort(others)
+	return append(plain, others...)
 }
 
 // collector shows Stats to Prometheus.
