@@ -170,6 +170,45 @@ func privateNetwork(t *testing.T, sealed bool) {
 	}
 }
 
+// TestFoundersOfAPrivateNetworkNeedNoInvitation begins one with two validators, of which neither can go on alone: the
+// genesis document names both, and that lets them in.
+func TestFoundersOfAPrivateNetworkNeedNoInvitation(t *testing.T) {
+	bin(t)
+	onLoopback(t)
+	first, second := home(t), home(t)
+	n := &testnet{t: t, home: first}
+	t.Cleanup(n.down)
+	card := filepath.Join(t.TempDir(), "card.json")
+	r := n.runWith(second, "init", "--card", "--name", "berta")
+	if err := os.WriteFile(card, []byte(r.stdout), 0o600); err != nil || r.code != 0 {
+		t.Fatalf("card: exit code %d, %v\n%s", r.code, err, r.stderr)
+	}
+	if r := n.run("network", "create", "--private", "acme", "--name", "anna", "--founder", card); r.code != 0 || !strings.Contains(r.stderr, "--bootstrap MULTIADDR --private") {
+		t.Fatalf("create: exit code %d\n%s", r.code, r.stderr)
+	}
+	a := &peer{Name: "anna", Dir: first, Socket: filepath.Join(first, "api.sock")}
+	n.peers = append(n.peers, a)
+	n.start(a)
+	address := ""
+	eventually(t, 20*time.Second, "the first founder listens", func() bool {
+		s, err := n.client(a).Status(t.Context())
+		if err != nil || len(s.Addresses) == 0 {
+			return false
+		}
+		address = s.Addresses[0]
+		return true
+	})
+	if r := n.runWith(second, "init", "--genesis", filepath.Join(first, "genesis.cbor"), "--private", "--bootstrap", address); r.code != 0 {
+		t.Fatalf("join: exit code %d\n%s", r.code, r.stderr)
+	}
+	b := n.member(second)
+	n.ready(a)
+	eventually(t, 20*time.Second, "they make blocks together", func() bool { return n.height(a) > 0 && n.height(b) > 0 })
+	if out := n.must("network", "members"); strings.Count(out, "chain") != 2 || strings.Contains(out, "invitation ") {
+		t.Errorf("members:\n%s", out)
+	}
+}
+
 // runPeer runs a command from a home against a peer's address, whatever else is known there.
 func (n *testnet) runPeer(home, address string, args ...string) result {
 	n.t.Helper()

@@ -118,6 +118,7 @@ func snoop(t *testing.T, h host.Host, at peer.AddrInfo, network string) []string
 }
 
 func TestOutsiderWithEveryAddressLearnsNothing(t *testing.T) {
+	t.Parallel()
 	a, b := two(t, func(c *Config) { c.WebSocket, c.Relay = true, true })
 	info := peer.AddrInfo{ID: a.ID()}
 	kinds := map[string]ma.Multiaddr{}
@@ -232,6 +233,7 @@ func testInviterChain() (d [32]byte) { _, _ = rand.Read(d[:]); return d }
 
 // TestDoorIsBounded has more callers than places, and none of them says a word.
 func TestDoorIsBounded(t *testing.T) {
+	t.Parallel()
 	a, _ := two(t, nothing)
 	hello := "/multistream/1.0.0\n"
 	name := string(doorName(testChain)) + "\n"

@@ -101,6 +101,7 @@ func TestInvitedPeerIsKnownToEveryMember(t *testing.T) {
 }
 
 func TestMembershipEndsWithTheInvitation(t *testing.T) {
+	t.Parallel()
 	a, b := two(t, nothing)
 	k := newTicket(t, 3*time.Second, a)
 	j := testHost(t, invited(t, seeded(3), k))

@@ -83,6 +83,7 @@ func TestSealedNetworkRefusesQUIC(t *testing.T) {
 }
 
 func TestWithoutTheSwarmKeyThereIsNoHandshake(t *testing.T) {
+	t.Parallel()
 	k := newSwarmKey(t)
 	sealed := func(k *SwarmKey) func(*Config) {
 		return func(c *Config) { c.SwarmKey, c.NoQUIC, c.WebSocket = k, true, true }
@@ -149,6 +150,7 @@ func TestWithoutTheSwarmKeyThereIsNoHandshake(t *testing.T) {
 }
 
 func TestDoorOfASealedPrivateNetwork(t *testing.T) {
+	t.Parallel()
 	k := newSwarmKey(t)
 	a, _ := two(t, func(c *Config) { c.SwarmKey, c.NoQUIC, c.WebSocket = k, true, true })
 	for n, at := range a.Addrs() {

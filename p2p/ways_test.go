@@ -72,6 +72,7 @@ func TestNeighbourIsDialedOnlyIfItIsAMember(t *testing.T) {
 }
 
 func TestHostLearnsThatItIsReached(t *testing.T) {
+	t.Parallel()
 	one, other := seeded(1), seeded(2)
 	a := testHost(t, all(private(one, other), withKey(one), everywhere))
 	b := testHost(t, all(private(one, other), withKey(other), everywhere, func(c *Config) { c.WebSocket = true }))

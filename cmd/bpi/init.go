@@ -31,6 +31,7 @@ func initCommand() *cli.Command {
 			&cli.StringFlag{Name: "genesis", Usage: "genesis `FILE` of the chain to join (default: the bootstrap peers' word)"},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` of a peer to join by; may be given more than once"},
 			&cli.StringFlag{Name: "join", Usage: "`INVITATION` to a private network, as bpi network invite printed it; @FILE or - reads it from a file or standard input"},
+			&cli.BoolFlag{Name: "private", Usage: "keep the peer to its network's members; with --genesis, for a founder of a private network"},
 			&cli.StringFlag{Name: "swarm-key", Usage: "swarm key `FILE` of a sealed network"},
 			&cli.BoolFlag{Name: "new-chain", Usage: "begin a chain, of this peer and of those whose cards are given with --founder"},
 			&cli.StringSliceFlag{Name: "founder", Usage: "card `FILE` of another peer that the new chain begins with; may be given more than once"},
@@ -77,14 +78,28 @@ func initialise(c *cli.Context, e *env) error {
 		}
 		return joinPrivate(c, e, cfg)
 	}
-	if c.String("swarm-key") != "" {
-		return usageError(errors.New("bpi init: --swarm-key goes with --join"))
+	cfg.P2P.Private = c.Bool("private")
+	if cfg.P2P.Private && from == "" {
+		return usageError(errors.New("bpi init: --private goes with --genesis FILE; to begin a private network: bpi network create --private; to enter one: bpi init --join"))
+	}
+	sealed := c.String("swarm-key")
+	if sealed != "" && from == "" {
+		return usageError(errors.New("bpi init: --swarm-key goes with --join or --genesis"))
 	}
 	if join := from != "" || len(cfg.P2P.Bootstrap) > 0; fresh && from != "" || !fresh && !join {
 		return usageError(errors.New("bpi init: want either --genesis FILE or --bootstrap MULTIADDR, to join a chain, or --new-chain, to begin one"))
 	}
 	if fresh {
 		return found(c, e, cfg)
+	}
+	if sealed != "" {
+		key, err := p2p.ReadSwarmKey(sealed)
+		if err != nil {
+			return err
+		}
+		if err := keepSwarmKey(e, &cfg, key); err != nil {
+			return err
+		}
 	}
 	if err := cfg.Validate(); err != nil {
 		return usageError(err)
@@ -140,7 +155,14 @@ func found(c *cli.Context, e *env, cfg configs.Config) error {
 	cfg.Consensus.ValidatorCount = len(list)
 	cfg.EngineFiles = []string{engine.path}
 	if len(list) > 1 {
-		e.say("give %s to the other founders; each joins with: bpi init --genesis genesis.cbor --bootstrap MULTIADDR", tilde(genesis))
+		more := ""
+		if cfg.P2P.Private {
+			more = " --private"
+		}
+		if cfg.P2P.SwarmKey != "" {
+			more += " --swarm-key swarm.key"
+		}
+		e.say("give %s to the other founders; each joins with: bpi init --genesis genesis.cbor --bootstrap MULTIADDR%s", tilde(genesis), more)
 		if len(list) < 4 {
 			e.say("note: %d validators tolerate no fault; 4 tolerate one", len(list))
 		}

@@ -85,8 +85,8 @@ func joinPrivate(c *cli.Context, e *env, cfg configs.Config) error {
 		return fmt.Errorf("the genesis document is of chain %s, and the invitation is to %s; do not trust whoever gave it to you", g.DisplayName(), body.Network)
 	}
 	if sealed != nil {
-		if err := replaceText(filepath.Join(e.home, swarmKeyFile), strings.TrimSpace(string(sealed.Encode()))); err != nil {
-			return fmt.Errorf("write the swarm key: %w", err)
+		if err := keepSwarmKey(e, &cfg, sealed); err != nil {
+			return err
 		}
 	}
 	if err := replaceText(filepath.Join(e.home, invitationFile), t.Text()); err != nil {

@@ -62,6 +62,9 @@ func createNetwork(c *cli.Context, e *env) error {
 		cfg.P2P.ListenAddresses = list
 	}
 	cfg.P2P.Private = c.Bool("private")
+	if c.Bool("sealed") && !cfg.P2P.Private {
+		return usageError(errors.New("bpi network create: --sealed goes with --private: whoever has the swarm key could enter"))
+	}
 	if c.Bool("sealed") {
 		if err := noConfigYet(e); err != nil {
 			return err
@@ -82,6 +85,15 @@ func createNetwork(c *cli.Context, e *env) error {
 	}
 	if cfg.P2P.Private {
 		e.say("the network is private; when the peer runs, let others in with: bpi network invite")
+	}
+	return nil
+}
+
+// keepSwarmKey puts a copy of the key into the home, and what goes with it into the configuration.
+func keepSwarmKey(e *env, cfg *configs.Config, key *p2p.SwarmKey) error {
+	cfg.P2P.SwarmKey, cfg.P2P.EnableQUIC = swarmKeyFile, false
+	if err := replaceText(filepath.Join(e.home, swarmKeyFile), strings.TrimSpace(string(key.Encode()))); err != nil {
+		return fmt.Errorf("write the swarm key: %w", err)
 	}
 	return nil
 }
