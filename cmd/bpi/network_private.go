@@ -39,6 +39,7 @@ func createCommand() *cli.Command {
 			&cli.BoolFlag{Name: "sealed", Usage: "encrypt everything with a swarm key as well; there is no QUIC then"},
 			&cli.StringSliceFlag{Name: "founder", Usage: "card `FILE` of another peer that the network begins with; may be given more than once"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this peer (default: the machine's)"},
+			schemeFlag("", "ed25519"),
 			&cli.StringFlag{Name: "engine", Usage: "SQL engine `FILE`"},
 			&cli.IntFlag{Name: "listen-port", Value: 4001, Usage: "libp2p `PORT`; 0 lets the system choose"},
 			&cli.StringSliceFlag{Name: "listen-address", Usage: "IP `ADDRESS` to listen on; may be given more than once (default: all)"},
@@ -54,6 +55,9 @@ func createNetwork(c *cli.Context, e *env) error {
 	}
 	cfg := configs.Default()
 	cfg.Network, cfg.DataDir = name, "."
+	if err := takeScheme(c, &cfg); err != nil {
+		return err
+	}
 	if p := c.Int("listen-port"); p < 0 || p > 65535 {
 		return usageError(fmt.Errorf("--listen-port %d: want 0 to 65535", p))
 	}
