@@ -117,6 +117,9 @@ func privateNetwork(t *testing.T, sealed bool) {
 			t.Errorf("--peer from %s: exit code %d\n%s", filepath.Base(at), r.code, r.stderr)
 		}
 	}
+	if r := n.runWith(joiner, "--api", "unix://"+second.Socket, "network", "ping", "-n", "1", s.Peer); r.code != 0 {
+		t.Errorf("ping from the joiner: exit code %d\n%s", r.code, r.stderr)
+	}
 	if out := n.must("network", "members"); !strings.Contains(out, "invitation") || !strings.Contains(out, id) {
 		t.Errorf("members:\n%s", out)
 	}

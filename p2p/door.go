@@ -9,11 +9,15 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
@@ -69,11 +73,47 @@ func decodeKnock(raw []byte) (*knock, error) {
 	return &k, err
 }
 
+// sides is an upgrader that has the door for those who come in and not for those whom this host dials: a dialer names
+// what it speaks until the other agrees, and would tell the door's name to whoever refuses the rest.
+type sides struct {
+	transport.Upgrader // of listeners
+	out                transport.Upgrader
+}
+
+// Upgrade implements transport.Upgrader, for connections that this host dialed.
+func (s sides) Upgrade(ctx context.Context, t transport.Transport, c manet.Conn, dir network.Direction, to peer.ID, scope network.ConnManagementScope) (transport.CapableConn, error) {
+	return s.out.Upgrade(ctx, t, c, dir, to, scope)
+}
+
+// withDoor adds the door to what a listener offers.
+func (p *Host) withDoor(out transport.Upgrader) (transport.Upgrader, error) {
+	key, err := identity(p.cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	n, err := noise.New(noise.ID, key, muxers)
+	if err != nil {
+		return nil, err
+	}
+	s, err := libp2ptls.New(libp2ptls.ID, key, muxers)
+	if err != nil {
+		return nil, err
+	}
+	d, err := p.newDoor(doorName(p.roll.chain), key)
+	if err != nil {
+		return nil, err
+	}
+	in, err := upgrader.New([]sec.SecureTransport{n, s, d}, muxers, p.cfg.SwarmKey.psk(), p.guard, p.gate)
+	if err != nil {
+		return nil, err
+	}
+	return sides{in, out}, nil
+}
+
 // door is the security protocol, of the host that answers.
 type door struct {
 	p     *Host
 	noise *noise.Transport
-	slots chan struct{}
 }
 
 func (p *Host) newDoor(id protocol.ID, key crypto.PrivKey) (*door, error) {
@@ -81,14 +121,13 @@ func (p *Host) newDoor(id protocol.ID, key crypto.PrivKey) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &door{p, n, make(chan struct{}, doorsAtOnce)}, nil
+	return &door{p, n}, nil
 }
 
 // ID implements sec.SecureTransport.
 func (d *door) ID() protocol.ID { return d.noise.ID() }
 
-// SecureOutbound implements sec.SecureTransport. Nobody dials by it: knocks have a transport of their own, and the host's
-// dialer prefers every other protocol.
+// SecureOutbound implements sec.SecureTransport. Nobody dials by it: knocks have a transport of their own.
 func (d *door) SecureOutbound(context.Context, net.Conn, peer.ID) (sec.SecureConn, error) {
 	return nil, errKnocked
 }
@@ -96,8 +135,8 @@ func (d *door) SecureOutbound(context.Context, net.Conn, peer.ID) (sec.SecureCon
 // SecureInbound implements sec.SecureTransport: it answers one knock. Its error closes the connection.
 func (d *door) SecureInbound(ctx context.Context, insecure net.Conn, _ peer.ID) (sec.SecureConn, error) {
 	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
+	case d.p.doorSlots <- struct{}{}:
+		defer func() { <-d.p.doorSlots }()
 	default:
 		d.p.stats.doorBusy.add(1)
 		return nil, errKnocked

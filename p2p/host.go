@@ -17,7 +17,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/metanode/metanode/internal/sign"
@@ -52,6 +51,7 @@ type Host struct {
 	pools     map[poolKey]*pool
 	wake      chan struct{} // pokes the bootstrap loop
 
+	doorSlots   chan struct{}      // who is at the door
 	notices     *Topic             // of members' papers; nil on an open network and on a client
 	bootErrors  map[peer.ID]string // of the last dials of p.boot
 	openDoors   map[peer.ID]bool   // members that let this peer in, while they are connected
@@ -71,6 +71,7 @@ func New(cfg Config) (*Host, error) {
 	p := &Host{
 		cfg: cfg, log: cfg.Logger, self: cfg.Key.Public(), group: newGroup(),
 		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
+		doorSlots: make(chan struct{}, doorsAtOnce),
 		openDoors: map[peer.ID]bool{}, bootErrors: map[peer.ID]string{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
@@ -109,7 +110,7 @@ func New(cfg Config) (*Host, error) {
 		libp2p.UserAgent(cfg.Agent),
 		libp2p.ProtocolVersion(memberVersion(cfg.Network)),
 		libp2p.NoListenAddrs, // it listens below, once every protocol has its handler
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.Muxer(string(muxers[0].ID), muxers[0].Muxer),
 		libp2p.ConnectionManager(conns),
 		libp2p.ConnectionGater(p.gate),
 		libp2p.ResourceManager(p.guard),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,52 @@ func TestDoorCannotBeFoundWithoutTheChain(t *testing.T) {
 	}
 	if got := answers(t, a, frame(string(doorName(testChain)))); !bytes.Contains(got, []byte(doorName(testChain))) {
 		t.Errorf("the door is not there for who knows the chain: %q", got)
+	}
+}
+
+// TestDialerDoesNotNameTheDoor has a host dial one that refuses every security protocol, and looks at what it names.
+func TestDialerDoesNotNameTheDoor(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	named := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			named <- err.Error()
+			return
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		var all strings.Builder
+		say := func(w string) { _, _ = c.Write(append([]byte{byte(len(w) + 1)}, w+"\n"...)) }
+		say("/multistream/1.0.0")
+		for {
+			var n [1]byte
+			if _, err := io.ReadFull(c, n[:]); err != nil {
+				break
+			}
+			w := make([]byte, n[0])
+			if _, err := io.ReadFull(c, w); err != nil {
+				break
+			}
+			if all.Write(w); !bytes.HasPrefix(w, []byte("/multistream")) {
+				say("na")
+			}
+		}
+		named <- all.String()
+	}()
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	other := seeded(2)
+	a := testHost(t, all(private(other), withKey(seeded(1))))
+	if _, err := a.Connect(t.Context(), "/ip4/127.0.0.1/tcp/"+strconv.Itoa(int(at.Port()))+"/p2p/"+PeerID(other.Public()).String()); err == nil {
+		t.Fatal("connected")
+	}
+	got := <-named
+	if !strings.Contains(got, noise.ID) || !strings.Contains(got, libp2ptls.ID) || strings.Contains(got, string(doorName(testChain))) {
+		t.Errorf("the dialer names %q", got)
 	}
 }
 

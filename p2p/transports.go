@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -20,22 +21,38 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
+// muxers carry many streams on a connection.
+var muxers = []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
+
 // transports are the ways in and out, and how a way is found where there is none.
 func (p *Host) transports() []libp2p.Option {
 	c := p.cfg
 	opts := []libp2p.Option{
 		libp2p.NoTransports,
-		// Every node has its own port: sharing it would let two nodes start on one and split its callers.
-		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(10*time.Second)),
-		libp2p.Transport(websocket.New),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.EnableRelay(), // the client's part: to reach, and be reached, through a member that serves as a relay
 	}
+	// Every node has its own port: sharing it would let two nodes start on one and split its callers.
+	alone := []tcp.Option{tcp.DisableReuseport(), tcp.WithConnectionTimeout(10 * time.Second)}
 	if p.roll != nil && !c.Client {
-		opts = append(opts, libp2p.Security(string(doorName(p.roll.chain)), func(id protocol.ID, key crypto.PrivKey) (*door, error) {
-			return p.newDoor(id, key)
-		}))
+		opts = append(opts,
+			libp2p.Transport(func(out transport.Upgrader) (*tcp.TcpTransport, error) {
+				up, err := p.withDoor(out)
+				if err != nil {
+					return nil, err
+				}
+				return tcp.NewTCPTransport(up, p.guard, nil, alone...)
+			}),
+			libp2p.Transport(func(out transport.Upgrader) (*websocket.WebsocketTransport, error) {
+				up, err := p.withDoor(out)
+				if err != nil {
+					return nil, err
+				}
+				return websocket.New(up, p.guard, nil)
+			}))
+	} else {
+		opts = append(opts, libp2p.Transport(tcp.NewTCPTransport, alone[0], alone[1]), libp2p.Transport(websocket.New))
 	}
 	if c.SwarmKey != nil {
 		opts = append(opts, libp2p.PrivateNetwork(c.SwarmKey.psk()))
