@@ -113,7 +113,7 @@ func privateNetwork(t *testing.T, sealed bool) {
 		t.Errorf("a job from the joiner: exit code %d\n%s", r.code, r.stderr)
 	}
 	for _, at := range []string{joiner, founder} {
-		if r := n.runPeer(at, address, "chain", "status"); r.code != 0 || !strings.Contains(r.stdout, "acme-") {
+		if r := n.runPeer(at, address, "chain", "status"); r.code != 0 || !strings.Contains(r.stdout, "acme-") || r.stderr != "" {
 			t.Errorf("--peer from %s: exit code %d\n%s", filepath.Base(at), r.code, r.stderr)
 		}
 	}
@@ -142,6 +142,9 @@ func privateNetwork(t *testing.T, sealed bool) {
 		raw, _ := os.ReadFile(filepath.Join(joiner, "log", "node.log"))
 		return bytes.Contains(raw, []byte("the invitation was revoked"))
 	})
+	if r := n.runWith(joiner, "--api", "unix://"+second.Socket, "network", "doctor"); r.code != 1 || !strings.Contains(r.stdout, "the invitation was revoked; ask for a new invitation") {
+		t.Errorf("the joiner's doctor: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
 	if r := n.runWith(home(t), append([]string{"init", "--join", text}, key...)...); r.code != 1 || !strings.Contains(r.stderr, "was revoked") || !strings.Contains(r.stderr, "ask whoever invited you") {
 		t.Errorf("join with what was taken back: exit code %d\n%s", r.code, r.stderr)
 	}

@@ -120,7 +120,9 @@ func (p *Host) noteBoot(id peer.ID, err error) {
 // bootWords is the sentence of dialError for what it knows.
 func bootWords(err error) string {
 	if errors.Is(err, ErrNotAdmitted) || errors.Is(err, errOutsider) {
-		return err.Error()
+		if inner := errors.Unwrap(err); inner != nil { // without the peer's id, which stands beside it
+			return inner.Error()
+		}
 	}
 	return dialError(err).Error()
 }

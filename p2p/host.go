@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
 
@@ -51,6 +52,7 @@ type Host struct {
 	pools     map[poolKey]*pool
 	wake      chan struct{} // pokes the bootstrap loop
 
+	upgrader    transport.Upgrader // of a client's connections
 	doorSlots   chan struct{}      // who is at the door
 	notices     *Topic             // of members' papers; nil on an open network and on a client
 	bootErrors  map[peer.ID]string // of the last dials of p.boot
@@ -120,8 +122,8 @@ func New(cfg Config) (*Host, error) {
 	if p.h, err = libp2p.New(opts...); err != nil {
 		return nil, fmt.Errorf("p2p: start libp2p: %w", err)
 	}
-	if cfg.Client { // it dials through relays, and is not to be dialed through them
-		p.stopListening()
+	if err = p.dialThroughRelays(); err != nil {
+		return nil, err
 	}
 	if err = p.watchPeers(); err != nil {
 		return nil, err

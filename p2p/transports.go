@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -31,11 +32,16 @@ func (p *Host) transports() []libp2p.Option {
 		libp2p.NoTransports,
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.EnableRelay(), // the client's part: to reach, and be reached, through a member that serves as a relay
 	}
 	// Every node has its own port: sharing it would let two nodes start on one and split its callers.
 	alone := []tcp.Option{tcp.DisableReuseport(), tcp.WithConnectionTimeout(10 * time.Second)}
-	if p.roll != nil && !c.Client {
+	switch {
+	case c.Client:
+		opts = append(opts, libp2p.DisableRelay(), libp2p.Transport(websocket.New), libp2p.Transport(func(up transport.Upgrader) (*tcp.TcpTransport, error) {
+			p.upgrader = up
+			return tcp.NewTCPTransport(up, p.guard, nil, alone...)
+		}))
+	case p.roll != nil:
 		opts = append(opts,
 			libp2p.Transport(func(out transport.Upgrader) (*tcp.TcpTransport, error) {
 				up, err := p.withDoor(out)
@@ -51,7 +57,7 @@ func (p *Host) transports() []libp2p.Option {
 				}
 				return websocket.New(up, p.guard, nil)
 			}))
-	} else {
+	default:
 		opts = append(opts, libp2p.Transport(tcp.NewTCPTransport, alone[0], alone[1]), libp2p.Transport(websocket.New))
 	}
 	if c.SwarmKey != nil {
@@ -60,7 +66,11 @@ func (p *Host) transports() []libp2p.Option {
 	if !c.NoQUIC {
 		opts = append(opts, libp2p.Transport(quic.NewTransport))
 	}
-	if c.onLoopbackOnly() || c.Client {
+	if c.Client {
+		return append(opts, libp2p.DisableIdentifyAddressDiscovery())
+	}
+	opts = append(opts, libp2p.EnableRelay()) // to reach others, and be reached, through a peer that serves as a relay
+	if c.onLoopbackOnly() {
 		return append(opts, libp2p.DisableIdentifyAddressDiscovery())
 	}
 	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(),
@@ -90,11 +100,37 @@ func (p *Host) listen() error {
 	}
 }
 
-// stopListening closes every listener.
+// stopListening closes every listener but that for connections through relays.
 func (p *Host) stopListening() {
-	if c, ok := p.h.Network().(interface{ ListenClose(...ma.Multiaddr) }); ok {
-		c.ListenClose(p.h.Network().ListenAddresses()...)
+	c, ok := p.h.Network().(interface{ ListenClose(...ma.Multiaddr) })
+	if !ok {
+		return
 	}
+	for _, a := range p.h.Network().ListenAddresses() {
+		if _, err := a.ValueForProtocol(ma.P_CIRCUIT); err != nil {
+			c.ListenClose(a)
+		}
+	}
+}
+
+// dialThroughRelays gives a client the half of the relay's transport that it needs: it dials through relays, and is not
+// to be dialed through them. libp2p's option would make it listen.
+func (p *Host) dialThroughRelays() error {
+	if !p.cfg.Client {
+		return nil
+	}
+	c, err := client.New(p.h, p.upgrader)
+	if err != nil {
+		return fmt.Errorf("p2p: dial through relays: %w", err)
+	}
+	n, ok := p.h.Network().(transport.TransportNetwork)
+	if !ok {
+		return errors.Join(errors.New("p2p: dial through relays: libp2p's network takes no transport"), c.Close())
+	}
+	if err := n.AddTransport(c); err != nil { // which closes it
+		return fmt.Errorf("p2p: dial through relays: %w", err)
+	}
+	return nil
 }
 
 func (p *Host) listenOn(port int) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/p2p"
 )
 
 // withMesh asks the local node about its mesh.
@@ -223,6 +224,8 @@ func meshFindings(s api.Status, m api.Network, now time.Time) []finding {
 		switch {
 		case b.Connected:
 			add("bootstrap", "ok", b.Address+" is connected", "")
+		case strings.Contains(b.Error, p2p.ErrNotAdmitted.Error()):
+			add("bootstrap", "FAILED", b.Address+": "+clean(b.Error), "ask for a new invitation, and give it to this peer with: bpi network join")
 		case b.Error != "":
 			add("bootstrap", "warning", b.Address+" "+clean(b.Error), "is that peer running, and its address right? See bootstrap in [p2p]")
 		default:
