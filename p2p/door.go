@@ -156,7 +156,7 @@ func (d *door) SecureInbound(ctx context.Context, insecure net.Conn, _ peer.ID) 
 	if err != nil {
 		return nil, fmt.Errorf("door: %w", err)
 	}
-	answer := append([]byte{doorOpened}, memberVersion(d.p.cfg.Network)...)
+	answer := append([]byte{doorOpened}, MemberVersion(d.p.cfg.Network)...)
 	if err := d.p.answerKnock(c.RemotePeer(), raw); err != nil {
 		d.p.stats.doorRefused.add(1)
 		words := clip(err.Error(), maxDoorWords)
@@ -276,10 +276,12 @@ func Knock(ctx context.Context, key sign.PrivateKey, addr string, a *invite.Admi
 	if v.heard[0] != doorOpened {
 		return "", fmt.Errorf("%w: %s", ErrNotAdmitted, clip(string(v.heard[1:]), maxDoorWords))
 	}
-	const prefix = "/bpci/"
-	name := string(v.heard[1:])
-	if len(name) <= len(prefix) || name[:len(prefix)] != prefix || !networkName.MatchString(name[len(prefix):]) {
+	version, name, ok := ReadMemberVersion(string(v.heard[1:]))
+	switch {
+	case !ok || !networkName.MatchString(name):
 		return "", fmt.Errorf("%s let this peer in and named no network", addr)
+	case version != Protocol:
+		return "", fmt.Errorf("%s %w: it is of version %d, this program follows version %d: run the same bpi release on both", addr, ErrOtherVersion, version, Protocol)
 	}
-	return name[len(prefix):], nil
+	return name, nil
 }

@@ -110,7 +110,7 @@ func New(cfg Config) (*Host, error) {
 	opts := append(p.transports(),
 		libp2p.Identity(key),
 		libp2p.UserAgent(cfg.Agent),
-		libp2p.ProtocolVersion(memberVersion(cfg.Network)),
+		libp2p.ProtocolVersion(MemberVersion(cfg.Network)),
 		libp2p.NoListenAddrs, // it listens below, once every protocol has its handler
 		libp2p.Muxer(string(muxers[0].ID), muxers[0].Muxer),
 		libp2p.ConnectionManager(conns),

@@ -16,6 +16,7 @@ import (
 
 	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/configs"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
 )
@@ -122,9 +123,12 @@ func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 			case event.EvtPeerIdentificationFailed:
 				return "", errNoAnswer
 			case event.EvtPeerIdentificationCompleted:
-				network, ok := strings.CutPrefix(x.ProtocolVersion, "/bpci/")
+				protocol, network, ok := p2p.ReadMemberVersion(x.ProtocolVersion)
 				if !ok {
 					return "", fmt.Errorf("it is no Metanode peer: it speaks %.40q", x.ProtocolVersion)
+				}
+				if protocol != p2p.Protocol {
+					return "", &consensus.VersionError{What: "that peer", Version: protocol}
 				}
 				return network, nil
 			}
