@@ -100,4 +100,8 @@ type Blobs interface {
 // Admin is for callers that may administer the node: on its unix socket, or listed in Options.Admins.
 type Admin interface {
 	Drain(ctx context.Context, on bool) (DrainStatus, error)
+	// Network tells of the mesh. With check, peers are asked first whether they reach this node.
+	Network(ctx context.Context, check bool) (Network, error)
+	// Revoke takes a signed revocation in; it is durable when it returns. Malformed says why it is not taken.
+	Revoke(ctx context.Context, revocation []byte) (RevocationTaken, error)
 }

@@ -68,6 +68,11 @@ func (h *handler) routes() []route {
 		{"PUT /v1/blobs", h.putBlob},
 		{"GET /v1/blobs/{digest}", h.getBlob}, // and HEAD
 		{"POST /v1/admin/drain", h.local(exchange(h, func(ctx context.Context, d Drain) (DrainStatus, error) { return h.b.Drain(ctx, d.On) }))},
+		{"GET /v1/admin/network", h.local(answer(h, func(ctx context.Context) (Network, error) { return h.b.Network(ctx, false) }))},
+		{"POST /v1/admin/network/check", h.local(answer(h, func(ctx context.Context) (Network, error) { return h.b.Network(ctx, true) }))},
+		{"POST /v1/admin/network/revocations", h.local(exchange(h, func(ctx context.Context, r Revocation) (RevocationTaken, error) {
+			return h.b.Revoke(ctx, r.Revocation)
+		}))},
 		{"GET /v1/openapi.yaml", h.getOpenAPI},
 		{"GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "ok\n") }},
 		{"GET /readyz", h.getReady},

@@ -71,7 +71,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
 		Service{}, ServiceReply{},
-		BlobStored{}, Drain{}, DrainStatus{},
+		BlobStored{}, Drain{}, DrainStatus{}, Network{}, Revocation{}, RevocationTaken{},
 	)
 	if *update {
 		if err := os.WriteFile("openapi.yaml", []byte(want), 0o644); err != nil {

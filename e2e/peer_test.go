@@ -46,6 +46,10 @@ func TestEveryCommandWorksThroughAPeer(t *testing.T) {
 	has(must("node", "peers"), "connected")
 	has(must("network", "peers"), n.peers[0].Name)
 	has(must("network", "ping", "--count", "2"), "ms")
+	must("network", "resources")
+	if r := through("network", "members"); strings.Contains(r.stderr, "no node") || r.code != 0 && r.stderr == "" {
+		t.Errorf("members of an open network: exit code %d, %s", r.code, r.stderr)
+	}
 	has(must("status"), at.Name)
 
 	job := strings.TrimSpace(must("analytics", "submit", "--fresh", "--detach", "--id-only", "--dataset", "users", "--query", "SELECT COUNT(*) FROM users"))
