@@ -29,6 +29,7 @@ func withMesh(c *cli.Context, e *env, check bool, f func(api.Network) error) err
 }
 
 func networkMembers(c *cli.Context, e *env) error {
+	e.admin = true
 	return withMesh(c, e, false, func(m api.Network) error {
 		if !m.Private {
 			e.say("the network %s is open: everybody may connect", m.Name)
@@ -55,6 +56,7 @@ func networkMembers(c *cli.Context, e *env) error {
 }
 
 func networkResources(c *cli.Context, e *env) error {
+	e.admin = true
 	return withMesh(c, e, false, func(m api.Network) error {
 		if e.json {
 			return writeJSON(e.out, m)
