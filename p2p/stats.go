@@ -20,14 +20,14 @@ func (c *counter) value() uint64 { return c.n.Load() }
 
 // counters are the Host's, in the order of Stats.
 type counters struct {
-	published, delivered               counter
-	gossipDropped, gossipUndelivered   counter
-	gossipThrottled                    counter
-	gossipRejects, gossipIgnored       counter
-	linkDropped, linkRefused           counter
-	busy, penalties, strangers         counter
-	refusals                           counter
-	blobIn, blobOut, blobBad, blobHeld counter
+	published, delivered             counter
+	gossipDropped, gossipUndelivered counter
+	gossipThrottled                  counter
+	gossipRejects, gossipIgnored     counter
+	linkDropped, linkRefused         counter
+	busy, penalties, strangers       counter
+	refusals                         counter
+	blobIn, blobOut, blobBad         counter
 }
 
 // Stats is what the host has seen since it started.
@@ -51,8 +51,7 @@ type Stats struct {
 	Refused           uint64 `json:"refused"`   // by resource limits
 	BlobBytesIn       uint64 `json:"blob_bytes_in"`
 	BlobBytesOut      uint64 `json:"blob_bytes_out"`
-	BlobsBad          uint64 `json:"blobs_bad"`      // fetched bytes that were not what was asked for
-	BlobsWithheld     uint64 `json:"blobs_withheld"` // refused by policy
+	BlobsBad          uint64 `json:"blobs_bad"` // bytes that were not what was asked for
 
 	// Refusals are the resource limits that refused something, by scope.
 	Refusals []Refusal `json:"refusals,omitempty"`
@@ -67,7 +66,7 @@ func (p *Host) Stats() Stats {
 		GossipRejected: c.gossipRejects.value(), GossipIgnored: c.gossipIgnored.value(),
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
 		Busy: c.busy.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
-		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(), BlobsWithheld: c.blobHeld.value(),
+		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
 		Refusals: p.guard.list(),
 	}
 	for _, i := range p.Peers() {
@@ -166,8 +165,7 @@ var metrics = []metric{
 	total("resource_refusals", "Connections, streams and memory refused by resource limits.", func(c *counters) *counter { return &c.refusals }),
 	total("blob_in_bytes", "Blob bytes fetched from peers.", func(c *counters) *counter { return &c.blobIn }),
 	total("blob_out_bytes", "Blob bytes served to peers.", func(c *counters) *counter { return &c.blobOut }),
-	total("blobs_bad", "Fetched blobs that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
-	total("blobs_withheld", "Blobs refused to a peer by policy.", func(c *counters) *counter { return &c.blobHeld }),
+	total("blobs_bad", "Answers to fetches that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
 }
 
 // Describe implements prometheus.Collector.
