@@ -55,6 +55,12 @@ func (stub) Evidence(context.Context) (s []Evidence, err error)                 
 func (stub) Executors(context.Context) (s []Executor, err error)                   { return }
 func (stub) Datasets(context.Context) (s []Dataset, err error)                     { return }
 func (stub) Images(context.Context) (s []Image, err error)                         { return }
+func (stub) DAGs(context.Context) (s DAGList, err error)                           { return }
+func (stub) Collect(context.Context) (s Collected, err error)                      { return }
+func (stub) DAG(context.Context, string) (s DAG, err error)                        { return }
+func (stub) FetchDAG(context.Context, string) (s DAG, err error)                   { return }
+func (stub) PinDAG(context.Context, string) (s DAG, err error)                     { return }
+func (stub) UnpinDAG(context.Context, string) (s DAG, err error)                   { return }
 func (stub) PlanNative(context.Context, NativeRequest) (s Plan, err error)         { return }
 func (stub) PlanSQL(context.Context, PlanRequest) (s Plan, err error)              { return }
 func (stub) SniffDataset(context.Context, SniffRequest) (s SniffResult, err error) { return }
@@ -69,7 +75,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Evidence{}, Executor{}, Event{}, Problem{},
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
-		BlobStored{}, Drain{}, DrainStatus{},
+		BlobStored{}, DAG{}, DAGList{}, Collected{}, Drain{}, DrainStatus{},
 	)
 	if *update {
 		if err := os.WriteFile("openapi.yaml", []byte(want), 0o644); err != nil {
