@@ -105,7 +105,9 @@ func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
 	}
 	defer in.Close()
 	h := sha256.New()
-	read, err := io.Copy(h, io.LimitReader(in, f.stat.Size()+1)) // one that grows as fast as it is read has no end
+	bar := e.progress("reading "+f.name, uint64(f.stat.Size()))
+	read, err := io.Copy(h, bar.reader(io.LimitReader(in, f.stat.Size()+1))) // one that grows as fast as it is read has no end
+	bar.done()
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.path, err)
 	}
@@ -120,7 +122,9 @@ func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
 		return fmt.Errorf("read %s: %w", f.path, err)
 	}
 	sent := sha256.New()
-	_, err = n.PutBlob(ctx, f.sum, uint64(read), io.TeeReader(in, sent))
+	bar = e.progress("sending "+f.name, uint64(read))
+	_, err = n.PutBlob(ctx, f.sum, uint64(read), bar.reader(io.TeeReader(in, sent)))
+	bar.done()
 	var now digest.Digest
 	sent.Sum(now[:0])
 	if !f.still() {

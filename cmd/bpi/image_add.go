@@ -97,7 +97,9 @@ func sendImage(ctx context.Context, e *env, n *conn, dir string, packed native.P
 		w.CloseWithError(err) // nil: the end
 		done <- result{p, err}
 	}()
-	_, err := n.PutBlob(ctx, packed.Digest, packed.Bytes, r)
+	bar := e.progress("sending the image", packed.Bytes)
+	_, err := n.PutBlob(ctx, packed.Digest, packed.Bytes, bar.reader(r))
+	bar.done()
 	r.CloseWithError(errNotTaken) // ends the packing if the peer took less than all
 	again := <-done
 	switch {
