@@ -210,7 +210,7 @@ func (f *dagFetch) below(ctx context.Context, links []blob.CID, depth int) error
 func (f *dagFetch) bring(ctx context.Context, list []blob.CID) error {
 	var lacking []blob.CID
 	for _, c := range list {
-		have, err := f.w.Has(ctx, c)
+		have, n, err := f.w.Has(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -229,9 +229,7 @@ func (f *dagFetch) bring(ctx context.Context, list []blob.CID) error {
 			continue
 		}
 		f.came = true
-		if n, err := f.x.store.Blocks().GetSize(ctx, c); err == nil {
-			f.flight.add(uint64(n))
-		}
+		f.flight.add(n)
 	}
 	if len(lacking) == 0 {
 		return nil

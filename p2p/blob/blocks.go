@@ -18,13 +18,18 @@ import (
 	flatfs "github.com/ipfs/go-ds-flatfs"
 	ipld "github.com/ipfs/go-ipld-format"
 	mh "github.com/multiformats/go-multihash"
+	"golang.org/x/sys/unix"
 
 	"github.com/metanode/metanode/internal/digest"
 )
 
-// disk is the blocks on disk, a file each, named by hash. What is read is compared with its name: a block that rotted
-// is removed and counts as absent, so that it is fetched again rather than passed on. It is safe for concurrent use.
-type disk struct{ ds *flatfs.Datastore }
+// disk is the blocks on disk, a file each, named by hash. What is read is compared with its name: a block that rotted, or
+// was torn by a power cut before it was synced, is removed and counts as absent, so that it is fetched again rather than
+// passed on. It is safe for concurrent use.
+type disk struct {
+	ds  *flatfs.Datastore
+	dir string
+}
 
 var _ blockstore.Blockstore = disk{}
 
@@ -35,11 +40,11 @@ func openDisk(dir string) (disk, error) {
 	if err := os.Remove(filepath.Join(path, flatfs.DiskUsageFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return disk{}, err
 	}
-	ds, err := flatfs.CreateOrOpen(path, flatfs.NextToLast(2), true)
+	ds, err := flatfs.CreateOrOpen(path, flatfs.NextToLast(shardKeyLength), false)
 	if err != nil {
 		return disk{}, err
 	}
-	return disk{ds}, nil
+	return disk{ds, path}, nil
 }
 
 func (d disk) close() error { return d.ds.Close() }
@@ -88,30 +93,20 @@ func (d disk) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	return blocks.NewBlockWithCid(b, c)
 }
 
-// Put implements blockstore.Blockstore. The block is durable on return.
+// Put implements blockstore.Blockstore.
 func (d disk) Put(ctx context.Context, b blocks.Block) error {
 	return d.PutMany(ctx, []blocks.Block{b})
 }
 
-// PutMany implements blockstore.Blockstore. Blocks that are here already are not written again; the others are durable
-// on return.
-func (d disk) PutMany(ctx context.Context, list []blocks.Block) error {
-	var fresh []blocks.Block
-	for _, b := range list {
-		have, err := d.Has(ctx, b.Cid())
-		if err != nil {
-			return diskError("store block", err)
-		}
-		if !have {
-			fresh = append(fresh, b)
-		}
-	}
-	if len(fresh) == 1 {
+// PutMany implements blockstore.Blockstore. The blocks are durable once sync says so.
+func (d disk) PutMany(ctx context.Context, fresh []blocks.Block) error {
+	switch len(fresh) {
+	case 0:
+		return nil
+	case 1:
 		if err := d.ds.Put(ctx, key(fresh[0].Cid()), fresh[0].RawData()); err != nil {
 			return diskError("store block", err)
 		}
-	}
-	if len(fresh) < 2 {
 		return nil
 	}
 	batch, err := d.ds.Batch(ctx)
@@ -133,6 +128,47 @@ func (d disk) PutMany(ctx context.Context, list []blocks.Block) error {
 		return diskError("store blocks", err)
 	}
 	return nil
+}
+
+// shardKeyLength is the part of a block's name by which blocks are spread over folders.
+const shardKeyLength = 2
+
+// syncAlone is the number of blocks up to which each is synced by itself; beyond it the whole file system is, at once.
+const syncAlone = 16
+
+// sync makes blocks durable; nil means all.
+func (d disk) sync(list []CID) error {
+	if list == nil {
+		f, err := os.Open(d.dir)
+		if err != nil {
+			return diskError("sync blocks", err)
+		}
+		defer f.Close()
+		if err := unix.Syncfs(int(f.Fd())); err != nil {
+			return diskError("sync blocks", err)
+		}
+		return nil
+	}
+	folders := map[string]bool{d.dir: true} // a folder may be new itself
+	for _, c := range list {
+		path := d.path(c)
+		if err := syncPath(path); err != nil {
+			return diskError("sync block", err)
+		}
+		folders[filepath.Dir(path)] = true
+	}
+	for path := range folders {
+		if err := syncPath(path); err != nil {
+			return diskError("sync blocks", err)
+		}
+	}
+	return nil
+}
+
+// path is the file of a block, as flatfs names it.
+func (d disk) path(c CID) string {
+	name := strings.TrimPrefix(key(c).String(), "/")
+	return filepath.Join(d.dir, name[len(name)-shardKeyLength-1:len(name)-1], name+".data")
 }
 
 // DeleteBlock implements blockstore.Blockstore.

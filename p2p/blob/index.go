@@ -168,7 +168,7 @@ func (s *Store) rewriteIndex(path string) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = syncDir(s.root)
+		err = syncPath(s.root)
 	}
 	if err != nil {
 		_ = f.Close()

@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 
+	ipld "github.com/ipfs/go-ipld-format"
+
 	"github.com/metanode/metanode/internal/digest"
 )
 
@@ -171,6 +173,7 @@ func (o *opened) Close() error {
 
 // summary is what is known of a node and everything below it.
 type summary struct {
+	raw   bool // looked at as bytes alone: the same block may be named as a node, too
 	kind  nodeKind
 	width int
 	bytes uint64 // of files
@@ -214,24 +217,25 @@ func (w *Writer) Complete(ctx context.Context, c CID) (Root, error) {
 
 func (k *completer) look(ctx context.Context, c CID, depth int) (summary, error) {
 	h := hashOf(c)
-	if n, ok := k.known[h]; ok && !isRaw(c) {
+	if n, ok := k.known[h]; ok && n.raw == isRaw(c) {
 		return n, nil
 	}
 	if depth > MaxDepth {
 		return summary{}, fmt.Errorf("%s: %w: more than %d layers", c, ErrDAG, MaxDepth)
 	}
-	k.w.rely(c)
-	if isRaw(c) { // its bytes were compared with its name when they came
-		n, err := k.w.s.disk.GetSize(ctx, c)
+	if isRaw(c) {
+		ok, n, err := k.w.Has(ctx, c)
 		if err != nil {
 			return summary{}, err
 		}
-		if _, ok := k.known[h]; !ok {
-			k.known[h] = summary{bytes: uint64(n)}
-			k.here += uint64(n)
+		if !ok {
+			return summary{}, ipld.ErrNotFound{Cid: c}
 		}
-		return summary{kind: kindFile, bytes: uint64(n)}, nil
+		k.here += n
+		k.known[h] = summary{raw: true, kind: kindFile, bytes: n}
+		return k.known[h], nil
 	}
+	k.w.rely(c)
 	b, err := k.w.s.disk.Get(ctx, c)
 	if err != nil {
 		return summary{}, err

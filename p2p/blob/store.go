@@ -375,13 +375,14 @@ func diskError(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, ErrTrouble, err)
 }
 
-func syncDir(path string) error {
-	d, err := os.Open(path)
+// syncPath makes a file, or the names in a folder, durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
+	defer f.Close()
+	return f.Sync()
 }
 
 // clearViews removes the whole files of the last run: they are made of blocks whenever they are needed.

@@ -31,7 +31,7 @@ func makeTree(t *testing.T, dir string) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "empty"), 0o755), os.Symlink("c", filepath.Join(dir, "b", "link")), os.Mkdir(filepath.Join(dir, "many"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 6000 { // more than one node holds
+	for i := range 2500 { // more than one node holds
 		name := strings.Repeat(string('a'+rune(i%26)), 20) + string(rune('0'+i%10)) + strings.Repeat("x", i/26)[:i/26]
 		if len(name) > 250 {
 			name = name[:250]
@@ -92,6 +92,15 @@ func TestFolderGoesThroughACARAndTheStoreAndBack(t *testing.T) {
 	built, err := BuildTree(t.Context(), from, func(context.Context, ipld.Node) error { return nil }, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	large, err := BuildTree(t.Context(), filepath.Join(from, "many"), func(_ context.Context, n ipld.Node) error {
+		if links, _, err := Links(n); err != nil || len(links) > 2400 {
+			t.Errorf("a node of %d links, %v", len(links), err)
+		}
+		return nil
+	}, nil)
+	if err != nil || large.Files < 2000 {
+		t.Errorf("a folder of many names: %+v, %v", large, err)
 	}
 	if built.Root.Version() != 1 || built.Bytes < 3*chunk {
 		t.Errorf("built %+v", built)

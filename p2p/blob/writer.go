@@ -18,6 +18,8 @@ type Writer struct {
 	s *Store
 
 	marks  map[uint64]bool // of the blocks it relies on; under the store's lock
+	own    map[uint64]bool // of those that it wrote, or compared with their names
+	few    []CID           // the blocks it relies on, as long as they are few
 	budget uint64          // bytes reserved that are not on disk yet
 	part   *entry          // the fetch that it serves, if it does
 
@@ -27,7 +29,7 @@ type Writer struct {
 
 // Write begins to write.
 func (s *Store) Write() *Writer {
-	w := &Writer{s: s, marks: map[uint64]bool{}}
+	w := &Writer{s: s, marks: map[uint64]bool{}, own: map[uint64]bool{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writers[w] = true
@@ -84,10 +86,26 @@ func (w *Writer) Abandon() {
 	s.forget(w.part.CID)
 }
 
-// Has reports whether a block is here, and relies on it if it is.
-func (w *Writer) Has(ctx context.Context, c CID) (bool, error) {
+// Has reports whether a block is here, sound, and relies on it if it is. Its length is 0 if it is not.
+func (w *Writer) Has(ctx context.Context, c CID) (ok bool, bytes uint64, err error) {
 	w.rely(c)
-	return w.s.disk.Has(ctx, c)
+	if w.own[mark(hashOf(c))] {
+		n, err := w.s.disk.GetSize(ctx, c)
+		return err == nil, uint64(max(n, 0)), absentIsNil(err)
+	}
+	b, err := w.s.disk.Get(ctx, c)
+	if err != nil {
+		return false, 0, absentIsNil(err)
+	}
+	w.own[mark(hashOf(c))] = true
+	return true, uint64(len(b.RawData())), nil
+}
+
+func absentIsNil(err error) error {
+	if isAbsent(err) {
+		return nil
+	}
+	return err
 }
 
 // rely keeps the collector from blocks. It comes before the look at the disk: what is there then, stays.
@@ -95,11 +113,15 @@ func (w *Writer) rely(list ...CID) {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
 	for _, c := range list {
-		w.marks[mark(hashOf(c))] = true
+		m := mark(hashOf(c))
+		if !w.marks[m] && len(w.few) <= syncAlone {
+			w.few = append(w.few, c)
+		}
+		w.marks[m] = true
 	}
 }
 
-// PutMany stores blocks, whose bytes are those of their names. They are durable on return. Errors: ErrQuota, ErrDiskFull.
+// PutMany stores blocks, whose bytes are those of their names. They are durable with Keep. Errors: ErrQuota, ErrDiskFull.
 func (w *Writer) PutMany(ctx context.Context, list []blocks.Block) error {
 	names := make([]CID, len(list))
 	for i, b := range list {
@@ -115,7 +137,7 @@ func (w *Writer) PutMany(ctx context.Context, list []blocks.Block) error {
 	var fresh []blocks.Block
 	var bytes uint64
 	for _, b := range list {
-		have, err := w.s.disk.Has(ctx, b.Cid())
+		have, _, err := w.Has(ctx, b.Cid())
 		if err != nil {
 			return diskError("store block", err)
 		}
@@ -129,6 +151,11 @@ func (w *Writer) PutMany(ctx context.Context, list []blocks.Block) error {
 	}
 	err := w.s.disk.PutMany(ctx, fresh)
 	w.release(bytes)
+	if err == nil {
+		for _, b := range fresh {
+			w.own[mark(hashOf(b.Cid()))] = true
+		}
+	}
 	return err
 }
 
@@ -160,6 +187,16 @@ func (w *Writer) flush(ctx context.Context) error {
 func (w *Writer) Keep(root Root, reasons ...string) error {
 	for _, r := range reasons {
 		if err := checkReason(r); err != nil {
+			return fmt.Errorf("keep %s: %w", root.CID, err)
+		}
+	}
+	// Blocks first, then the name. What others wrote and this root shares may not be durable either.
+	few := w.few
+	if len(few) > syncAlone {
+		few = nil
+	}
+	if len(w.marks) > 0 {
+		if err := w.s.disk.sync(few); err != nil {
 			return fmt.Errorf("keep %s: %w", root.CID, err)
 		}
 	}
