@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/metanode/metanode/internal/bls"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -119,11 +120,11 @@ func define(t reflect.Type, seen map[string]string) {
 	seen[t.Name()] = ""
 	var required, props strings.Builder
 	for _, f := range reflect.VisibleFields(t) {
-		if f.Anonymous {
+		if f.Anonymous || !f.IsExported() {
 			continue
 		}
 		name, opt, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if opt != "omitempty" {
+		if opt != "omitempty" && opt != "omitzero" {
 			fmt.Fprintf(&required, "        - %s\n", name)
 		}
 		fmt.Fprintf(&props, "        %s:\n%s", name, describe(f.Type, "          ", seen))
@@ -139,6 +140,8 @@ func describe(t reflect.Type, ind string, seen map[string]string) string {
 	switch {
 	case t == reflect.TypeFor[digest.Digest](), t == reflect.TypeFor[sign.PublicKey]():
 		return ind + "type: string\n" + ind + "pattern: '^[0-9a-f]{64}$'\n"
+	case t == reflect.TypeFor[sign.Signature](), t == reflect.TypeFor[bls.PublicKey](), t == reflect.TypeFor[bls.Signature]():
+		return ind + "type: string\n" + ind + fmt.Sprintf("pattern: '^[0-9a-f]{%d}$'\n", 2*t.Len())
 	case t == reflect.TypeFor[[]byte]():
 		return ind + "type: string\n" + ind + "contentEncoding: base64\n"
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"math"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -162,6 +163,7 @@ type Block struct {
 type Validators struct {
 	Epoch      uint64        `json:"epoch"`
 	Digest     digest.Digest `json:"digest"`
+	Scheme     string        `json:"signature_scheme"` // of votes: ed25519 or bls12-381
 	Total      uint64        `json:"total_weight"`
 	Quorum     uint64        `json:"quorum_weight"` // the least weight that decides: more than two thirds
 	Validators []Validator   `json:"validators"`    // in set order
@@ -199,6 +201,8 @@ type Validator struct {
 	Weight uint64         `json:"weight"`
 	Peer   sign.PublicKey `json:"peer"` // node key
 	Name   string         `json:"name,omitempty"`
+	// BLS is the key for votes where the chain's signature scheme is bls12-381; otherwise there is none.
+	BLS consensus.BLSKey `json:"bls,omitzero"`
 }
 
 // EventQuery selects events by block height, both ends included. To 0 means up to the head; with Follow, from there on

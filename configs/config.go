@@ -64,6 +64,7 @@ type P2P struct {
 type Consensus struct {
 	BlockTimeMs             uint64 `toml:"block_time_ms" doc:"Milliseconds between blocks when there is no work; with work, blocks follow one another at once. 10 to 3600000."`
 	MaxTransactionsPerBlock uint32 `toml:"max_transactions_per_block" doc:"Commands in a block, at most; what does not fit waits for the next. A block is also bounded in bytes."`
+	SignatureScheme         string `toml:"signature_scheme" doc:"How validators sign votes: ed25519, or bls12-381, whose certificates stay small however many validators there are, at the price of more time to verify one among few."`
 	ValidatorCount          int    `toml:"validator_count" doc:"Validators of the chain. A chain that bpi node start begins has 1; bpi init --new-chain writes the number of its founders, and bpi devnet up --config starts so many peers unless --nodes is given. f faults need 3f+1: three run and tolerate none, four tolerate one."`
 }
 
@@ -112,7 +113,7 @@ func Default() Config {
 			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 50, EnableEncryption: true,
 			Bootstrap: []string{}, FastPath: true, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
 		},
-		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, ValidatorCount: 1},
+		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, SignatureScheme: consensus.Ed25519.String(), ValidatorCount: 1},
 		Cage:      Cage{EnableSyscallFilter: true, EnableWitnessRecording: true, AllowMissingWalls: []string{}},
 		API:       API{Listen: "127.0.0.1:0", Socket: "api.sock"},
 		Gateway:   Gateway{Listen: "127.0.0.1:3000"},
@@ -190,6 +191,9 @@ func (c *Config) Validate() error {
 	}
 	if n := c.Consensus.MaxTransactionsPerBlock; n < 1 || n > consensus.MaxBlockTxs {
 		bad("consensus.max_transactions_per_block", "%d: want 1 to %d", n, consensus.MaxBlockTxs)
+	}
+	if _, err := consensus.ParseScheme(c.Consensus.SignatureScheme); err != nil {
+		bad("consensus.signature_scheme", "%v", err)
 	}
 	if n := c.Consensus.ValidatorCount; n < 1 || n > consensus.MaxValidators {
 		bad("consensus.validator_count", "%d: want 1 to %d", n, consensus.MaxValidators)

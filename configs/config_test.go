@@ -125,6 +125,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(c *Config) { c.P2P.SharedNetworks = []string{"10"} }, "p2p.shared_networks:"},
 		{func(c *Config) { c.Consensus.BlockTimeMs = 1 }, "consensus.block_time_ms:"},
 		{func(c *Config) { c.Consensus.MaxTransactionsPerBlock = 0 }, "consensus.max_transactions_per_block:"},
+		{func(c *Config) { c.Consensus.SignatureScheme = "ed448" }, "consensus.signature_scheme: signature scheme \"ed448\": want ed25519 or bls12-381"},
 		{func(c *Config) { c.Consensus.ValidatorCount = 1000 }, "consensus.validator_count:"},
 		{func(c *Config) { c.Cage.EnableSyscallFilter = false }, "cage.enable_syscall_filter: false"},
 		{func(c *Config) { c.Cage.EnableSyscallFilter, c.Cage.AllowMissingWalls = false, []string{"seccomp"} }, "cage.enable_syscall_filter: false"},
@@ -172,10 +173,11 @@ func TestDifferencesFromTheChainAreTold(t *testing.T) {
 	if d := c.Differences(g); len(d) != 0 {
 		t.Errorf("defaults are told as differences: %q", d)
 	}
-	c.Consensus = Consensus{BlockTimeMs: 250, MaxTransactionsPerBlock: 100, ValidatorCount: 3}
+	c.Consensus = Consensus{BlockTimeMs: 250, MaxTransactionsPerBlock: 100, SignatureScheme: "bls12-381", ValidatorCount: 3}
 	c.Storage.ResultTTL = time.Hour
 	d := strings.Join(c.Differences(g), "\n")
-	if !strings.Contains(d, "block_time_ms is 250") || !strings.Contains(d, "1000 on this chain") || !strings.Contains(d, "validator_count is 3") || !strings.Contains(d, "result_ttl, in milliseconds, is 3600000") || strings.Contains(d, "max_transactions") {
+	if !strings.Contains(d, "block_time_ms is 250") || !strings.Contains(d, "1000 on this chain") || !strings.Contains(d, "validator_count is 3") || !strings.Contains(d, "result_ttl, in milliseconds, is 3600000") || strings.Contains(d, "max_transactions") ||
+		!strings.Contains(d, "signature_scheme is bls12-381 in the configuration and ed25519 on this chain") {
 		t.Errorf("differences: %s", d)
 	}
 }

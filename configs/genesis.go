@@ -55,15 +55,16 @@ func ParseGenesis(raw []byte) (*consensus.Genesis, error) {
 // may think otherwise. A setting left at its default says nothing.
 func (c *Config) Differences(g *consensus.Genesis) []string {
 	var out []string
-	differ := func(key string, here, standard, chain uint64) {
+	differ := func(key string, here, standard, chain any) {
 		if here != chain && here != standard {
-			out = append(out, fmt.Sprintf("%s is %d in the configuration and %d on this chain: the chain's holds; it was fixed when the chain began", key, here, chain))
+			out = append(out, fmt.Sprintf("%s is %v in the configuration and %v on this chain: the chain's holds; it was fixed when the chain began", key, here, chain))
 		}
 	}
 	d := Default().Consensus
 	differ("consensus.block_time_ms", c.Consensus.BlockTimeMs, d.BlockTimeMs, g.BlockTimeMs)
-	differ("consensus.max_transactions_per_block", uint64(c.Consensus.MaxTransactionsPerBlock), uint64(d.MaxTransactionsPerBlock), uint64(g.MaxTxsPerBlock))
-	differ("consensus.validator_count", uint64(c.Consensus.ValidatorCount), uint64(d.ValidatorCount), uint64(len(g.Validators)))
+	differ("consensus.max_transactions_per_block", c.Consensus.MaxTransactionsPerBlock, d.MaxTransactionsPerBlock, g.MaxTxsPerBlock)
+	differ("consensus.signature_scheme", c.Consensus.SignatureScheme, d.SignatureScheme, g.Scheme.String())
+	differ("consensus.validator_count", c.Consensus.ValidatorCount, d.ValidatorCount, len(g.Validators))
 	var app enc.Genesis
 	if canon.Unmarshal(g.App, &app) == nil { // of another application it says nothing
 		differ("storage.result_ttl, in milliseconds,", uint64(c.Storage.ResultTTL.Milliseconds()), uint64(Default().Storage.ResultTTL.Milliseconds()), app.Params.ResultTTLMs)

@@ -202,8 +202,8 @@ func (r *Replica) onOwnBlock(b *Block) error {
 }
 
 func (r *Replica) sign(b *Block, id BlockID, last []TC) *Proposal {
-	msg := ProposalSigningBytes(id)
-	p := &Proposal{Block: *b, LastTC: last, Sig: r.key.Sign(msg)}
-	r.own(msg, p.Sig)
+	p := &Proposal{Block: *b, LastTC: last, Sig: r.key.Sign(ProposalSigningBytes(id))}
+	c := proposalClaim(r.self, id, p.Sig)
+	r.v.known.learn(c.id())
 	return p
 }

@@ -60,21 +60,18 @@ func qcClaims(qc *QC, chain digest.Digest, epoch Epoch, set *ValidatorSet) ([]cl
 	if err != nil {
 		return nil, fmt.Errorf("quorum certificate of view %d: %w", d.View, err)
 	}
-	if len(at) != len(qc.Sigs) {
+	rules := set.scheme.rules()
+	if rules.count(len(at)) != len(qc.Sigs) {
 		return nil, fmt.Errorf("quorum certificate of view %d: %d signers, %d signatures", d.View, len(at), len(qc.Sigs))
 	}
 	var weight uint64
-	msg := d.SigningBytes()
-	claims := make([]claim, len(at))
-	for i, k := range at {
-		val := &set.list[k]
-		weight += val.Weight
-		claims[i] = claim{key: val.Key, msg: msg, sig: qc.Sigs[i]}
+	for _, k := range at {
+		weight += set.list[k].Weight
 	}
 	if !set.IsQuorum(weight) {
 		return nil, fmt.Errorf("quorum certificate of view %d: weight %d of %d is no quorum", d.View, weight, set.Total())
 	}
-	return claims, nil
+	return rules.claims(set, at, always(d.SigningBytes()), qc.Sigs), nil
 }
 
 func checkQC(qc *QC, chain digest.Digest, epoch Epoch, set *ValidatorSet, known *signatures) error {
@@ -82,7 +79,7 @@ func checkQC(qc *QC, chain digest.Digest, epoch Epoch, set *ValidatorSet, known 
 	if err != nil {
 		return err
 	}
-	if !known.check(claims) {
+	if !known.check(claims...) {
 		return fmt.Errorf("quorum certificate of view %d: a signature is not valid", qc.Data.View)
 	}
 	return nil
@@ -105,7 +102,7 @@ func tcClaims(tc *TC, chain digest.Digest, epoch Epoch, set *ValidatorSet) ([]cl
 	}
 	var weight uint64
 	var high View
-	claims := make([]claim, len(tc.Entries))
+	at := make([]int, len(tc.Entries))
 	for i := range tc.Entries {
 		e := &tc.Entries[i]
 		if int64(e.Validator) >= int64(set.Len()) || i > 0 && e.Validator <= tc.Entries[i-1].Validator {
@@ -115,10 +112,8 @@ func tcClaims(tc *TC, chain digest.Digest, epoch Epoch, set *ValidatorSet) ([]cl
 			return nil, fmt.Errorf("timeout certificate of view %d: an entry voted in view %d", tc.View, e.LastVoted)
 		}
 		high = max(high, e.HighQC)
-		val := &set.list[e.Validator]
-		weight += val.Weight
-		d := TimeoutData{ChainID: chain, Epoch: epoch, View: tc.View, HighQC: e.HighQC, LastVoted: e.LastVoted}
-		claims[i] = claim{key: val.Key, msg: d.SigningBytes(), sig: e.Sig}
+		at[i] = int(e.Validator)
+		weight += set.list[e.Validator].Weight
 	}
 	if !set.IsQuorum(weight) {
 		return nil, fmt.Errorf("timeout certificate of view %d: weight %d of %d is no quorum", tc.View, weight, set.Total())
@@ -126,5 +121,57 @@ func tcClaims(tc *TC, chain digest.Digest, epoch Epoch, set *ValidatorSet) ([]cl
 	if high != tc.HighQC.Data.View {
 		return nil, fmt.Errorf("timeout certificate of view %d: its entries name view %d, it carries the certificate of view %d", tc.View, high, tc.HighQC.Data.View)
 	}
-	return claims, nil
+	rules := set.scheme.rules()
+	sigs := make([]Signature, rules.count(len(at)))
+	for i := range tc.Entries {
+		e := &tc.Entries[i]
+		if i < len(sigs) {
+			sigs[i] = e.Sig
+		} else if len(e.Sig) > 0 {
+			return nil, fmt.Errorf("timeout certificate of view %d: a signature in entry %d, where there should be none", tc.View, i)
+		}
+	}
+	return rules.claims(set, at, tc.signed, sigs), nil
+}
+
+// signed is what the signer of an entry signed.
+func (t *TC) signed(entry int) []byte {
+	e := &t.Entries[entry]
+	d := TimeoutData{ChainID: t.ChainID, Epoch: t.Epoch, View: t.View, HighQC: e.HighQC, LastVoted: e.LastVoted}
+	return d.SigningBytes()
+}
+
+func always(msg []byte) func(int) []byte { return func(int) []byte { return msg } }
+
+// NewQC makes the certificate of a quorum's valid signatures of d: sigs[k] is validator at[k]'s, in set order. The error
+// means that the signatures cancel each other out, which those of honest validators never do.
+func NewQC(set *ValidatorSet, d VoteData, at []int, sigs []Signature) (*QC, error) {
+	sums, ok := set.scheme.rules().sum(sigs)
+	if !ok {
+		return nil, fmt.Errorf("quorum certificate of view %d: the signatures do not add up to one", d.View)
+	}
+	return &QC{Data: d, Signers: signerBitmap(at), Sigs: sums}, nil
+}
+
+// newTC makes the certificate of a quorum's valid timeouts of one view: list[k] is validator at[k]'s, in set order. The error
+// is NewQC's.
+func newTC(set *ValidatorSet, at []int, list []*Timeout) (*TC, error) {
+	first := list[0]
+	tc := &TC{ChainID: first.Data.ChainID, Epoch: first.Data.Epoch, View: first.Data.View, HighQC: first.HighQC}
+	sigs := make([]Signature, len(list))
+	for k, t := range list {
+		if t.Data.HighQC > tc.HighQC.Data.View {
+			tc.HighQC = t.HighQC
+		}
+		sigs[k] = t.Sig
+		tc.Entries = append(tc.Entries, TCEntry{Validator: uint32(at[k]), HighQC: t.Data.HighQC, LastVoted: t.Data.LastVoted})
+	}
+	sums, ok := set.scheme.rules().sum(sigs)
+	if !ok {
+		return nil, fmt.Errorf("timeout certificate of view %d: the signatures do not add up to one", tc.View)
+	}
+	for i, s := range sums {
+		tc.Entries[i].Sig = s
+	}
+	return tc, nil
 }

@@ -10,7 +10,7 @@ import (
 // Bounds on encoded messages. They are checked before anything is allocated.
 const (
 	MaxVoteBytes         = 512
-	MaxQCBytes           = 1024 + MaxValidators*(64+2)
+	MaxQCBytes           = 1024 + MaxValidators*(64+2) // of Ed25519, whose certificates are the larger ones
 	MaxTCBytes           = MaxQCBytes + 1024 + MaxValidators*(64+32)
 	MaxTimeoutBytes      = MaxQCBytes + MaxTCBytes + 1024
 	MaxCertificatesBytes = MaxQCBytes + MaxTCBytes + 64

@@ -5,32 +5,45 @@ import (
 	"testing"
 
 	"github.com/metanode/metanode/internal/canon"
-	"github.com/metanode/metanode/internal/sign"
 )
 
 // FuzzDecodeX: what is decoded encodes to the same bytes, and the Verifier judges it without a panic.
 
-func samples(f *testing.F) (*lab, []Message, *Finality, *SafetyData) {
-	t := &testing.T{}
-	l := newLab(t, 4)
-	g := GenesisQC(l.root)
-	a := l.block(l.root, g, 1, "a")
-	qa := l.qc(a, l.root)
-	b := l.block(a, qa, 3, "b")
-	tc := l.tc(2, qa)
-	s := FreshSafety(l.root)
-	s.LastVote = []Vote{*l.vote(0, l.voteData(a, l.root))}
-	s.LastTimeout = []Timeout{*l.timeout(0, 3, g, tc)}
-	return l, []Message{
-		l.proposal(a), l.proposal(b, tc), l.vote(1, l.voteData(a, l.root)),
-		l.timeout(2, 1, g), l.timeout(2, 3, qa, tc), &Certificates{QC: qa, TC: []TC{tc}},
-	}, &Finality{Headers: []Header{l.root.Header}, QC: qa}, &s
+// sample is a lab under one scheme with one of everything.
+type sample struct {
+	l      *lab
+	msgs   []Message
+	final  *Finality
+	safety *SafetyData
+}
+
+// samples are of every scheme.
+func samples() []sample {
+	var out []sample
+	for _, scheme := range Schemes() {
+		l := newLab(&testing.T{}, scheme, 4)
+		g := GenesisQC(l.root)
+		a := l.block(l.root, g, 1, "a")
+		qa := l.qc(a, l.root)
+		b := l.block(a, qa, 3, "b")
+		tc := l.tc(2, qa)
+		s := FreshSafety(l.root)
+		s.LastVote = []Vote{*l.vote(0, l.voteData(a, l.root))}
+		s.LastTimeout = []Timeout{*l.timeout(0, 3, g, tc)}
+		out = append(out, sample{l, []Message{
+			l.proposal(a), l.proposal(b, tc), l.vote(1, l.voteData(a, l.root)),
+			l.timeout(2, 1, g), l.timeout(2, 3, qa, tc), &Certificates{QC: qa, TC: []TC{tc}},
+		}, &Finality{Headers: []Header{l.root.Header}, QC: qa}, &s})
+	}
+	return out
 }
 
 func FuzzDecodeMessage(f *testing.F) {
-	l, msgs, _, _ := samples(f)
-	for _, m := range msgs {
-		f.Add(EncodeMessage(m))
+	all := samples()
+	for _, s := range all {
+		for _, m := range s.msgs {
+			f.Add(EncodeMessage(m))
+		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := DecodeMessage(raw)
@@ -40,15 +53,19 @@ func FuzzDecodeMessage(f *testing.F) {
 		if !bytes.Equal(EncodeMessage(m), raw) {
 			t.Fatal("another spelling was accepted")
 		}
-		switch m := m.(type) {
-		case *Proposal:
-			l.verifier.Proposal(m)
-		case *Vote:
-			l.verifier.Vote(m)
-		case *Timeout:
-			l.verifier.Timeout(m)
-		case *Certificates:
-			l.verifier.Certificates(m)
+		for _, s := range all {
+			switch m := m.(type) {
+			case *Proposal:
+				s.l.verifier.Proposal(m)
+			case *Vote:
+				if v, err := s.l.verifier.Vote(m); err == nil {
+					s.l.verifier.Signed(v)
+				}
+			case *Timeout:
+				s.l.verifier.Timeout(m)
+			case *Certificates:
+				s.l.verifier.Certificates(m)
+			}
 		}
 	})
 }
@@ -72,41 +89,61 @@ func fuzz[T interface{ Encode() []byte }](f *testing.F, decode func([]byte) (T, 
 	})
 }
 
+// fuzzSamples runs one decoder, from seeds of every scheme, and judges what it gives under every scheme.
+func fuzzSamples[T interface{ Encode() []byte }](f *testing.F, decode func([]byte) (T, error), use func(*Verifier, T), pick func(sample) []T) {
+	var seeds [][]byte
+	all := samples()
+	for _, s := range all {
+		for _, v := range pick(s) {
+			seeds = append(seeds, v.Encode())
+		}
+	}
+	fuzz(f, decode, func(v T) {
+		for _, s := range all {
+			use(s.l.verifier, v)
+		}
+	}, seeds...)
+}
+
 func FuzzDecodeProposal(f *testing.F) {
-	l, m, _, _ := samples(f)
-	fuzz(f, DecodeProposal, func(p *Proposal) { l.verifier.Proposal(p) }, m[0].Encode(), m[1].Encode())
+	fuzzSamples(f, DecodeProposal, func(v *Verifier, p *Proposal) { v.Proposal(p) },
+		func(s sample) []*Proposal { return []*Proposal{s.msgs[0].(*Proposal), s.msgs[1].(*Proposal)} })
 }
 
 func FuzzDecodeVote(f *testing.F) {
-	l, m, _, _ := samples(f)
-	fuzz(f, DecodeVote, func(v *Vote) { l.verifier.Vote(v) }, m[2].Encode())
+	fuzzSamples(f, DecodeVote, func(v *Verifier, x *Vote) {
+		if c, err := v.Vote(x); err == nil {
+			v.Signed(c)
+		}
+	}, func(s sample) []*Vote { return []*Vote{s.msgs[2].(*Vote)} })
 }
 
 func FuzzDecodeTimeout(f *testing.F) {
-	l, m, _, _ := samples(f)
-	fuzz(f, DecodeTimeout, func(v *Timeout) { l.verifier.Timeout(v) }, m[3].Encode(), m[4].Encode())
+	fuzzSamples(f, DecodeTimeout, func(v *Verifier, t *Timeout) { v.Timeout(t) },
+		func(s sample) []*Timeout { return []*Timeout{s.msgs[3].(*Timeout), s.msgs[4].(*Timeout)} })
 }
 
 func FuzzDecodeQC(f *testing.F) {
-	l, m, _, _ := samples(f)
-	fuzz(f, DecodeQC, func(q *QC) { l.verifier.QC(q) }, m[5].(*Certificates).QC.Encode())
+	fuzzSamples(f, DecodeQC, func(v *Verifier, q *QC) { v.QC(q) },
+		func(s sample) []*QC { return []*QC{&s.msgs[5].(*Certificates).QC} })
 }
 
 func FuzzDecodeTC(f *testing.F) {
-	l, m, _, _ := samples(f)
-	fuzz(f, DecodeTC, func(q *TC) { l.verifier.TC(q) }, m[5].(*Certificates).TC[0].Encode())
+	fuzzSamples(f, DecodeTC, func(v *Verifier, t *TC) { v.TC(t) },
+		func(s sample) []*TC { return []*TC{&s.msgs[5].(*Certificates).TC[0]} })
 }
 
 func FuzzDecodeCertificates(f *testing.F) {
-	l, m, _, _ := samples(f)
-	fuzz(f, DecodeCertificates, func(c *Certificates) { l.verifier.Certificates(c) }, m[5].Encode())
+	fuzzSamples(f, DecodeCertificates, func(v *Verifier, c *Certificates) { v.Certificates(c) },
+		func(s sample) []*Certificates { return []*Certificates{s.msgs[5].(*Certificates)} })
 }
 
 // FuzzGenesis reads the document that a newcomer is given by a stranger: Check passes only what everything built on it
 // may rely on.
 func FuzzGenesis(f *testing.F) {
-	l, _, _, _ := samples(f)
-	f.Add(canon.Must(l.genesis))
+	for _, s := range samples() {
+		f.Add(canon.Must(s.l.genesis))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var g Genesis
 		if canon.Unmarshal(raw, &g) != nil || g.Check() != nil {
@@ -123,49 +160,71 @@ func FuzzGenesis(f *testing.F) {
 }
 
 func FuzzDecodeBlock(f *testing.F) {
-	l, m, _, _ := samples(f)
-	b := m[0].(*Proposal).Block
-	fuzz(f, DecodeBlock, func(b *Block) { l.verifier.Block(b, b.ID()) }, b.Encode(), l.root.Encode())
+	fuzzSamples(f, DecodeBlock, func(v *Verifier, b *Block) { v.Block(b, b.ID()) },
+		func(s sample) []*Block { return []*Block{&s.msgs[0].(*Proposal).Block, s.l.root} })
 }
 
 func FuzzDecodeFinality(f *testing.F) {
-	l, _, fin, _ := samples(f)
-	fuzz(f, DecodeFinality, func(x *Finality) { l.verifier.Finality(x) }, fin.Encode())
+	fuzzSamples(f, DecodeFinality, func(v *Verifier, x *Finality) { v.Finality(x) },
+		func(s sample) []*Finality { return []*Finality{s.final} })
 }
 
 // FuzzVerifyFinality changes a proof that holds: what still verifies proves the same block.
 func FuzzVerifyFinality(f *testing.F) {
-	l, _, fin, _ := samples(f)
-	set, chain := l.verifier.Set(), l.verifier.ChainID()
-	if err := fin.Verify(chain, set); err != nil {
-		f.Fatal(err)
+	all := samples()
+	for _, s := range all {
+		if err := s.final.Verify(s.l.verifier.ChainID(), s.l.verifier.Set()); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(s.final.Encode())
 	}
-	f.Add(fin.Encode())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		x, err := DecodeFinality(raw)
 		if err != nil {
 			return
 		}
-		if x.Verify(chain, set) == nil && x.Header().ID() != fin.Header().ID() {
-			t.Fatalf("a proof for block %d that nobody voted for", x.Header().Height)
+		for _, s := range all {
+			if x.Verify(s.l.verifier.ChainID(), s.l.verifier.Set()) == nil && x.Header().ID() != s.final.Header().ID() {
+				t.Fatalf("a proof for block %d that nobody voted for", x.Header().Height)
+			}
 		}
 	})
 }
 
 func FuzzDecodeSafety(f *testing.F) {
-	_, _, _, s := samples(f)
-	fuzz(f, DecodeSafety, nil, s.Encode())
+	fuzzSamples(f, DecodeSafety, func(*Verifier, *SafetyData) {},
+		func(s sample) []*SafetyData { return []*SafetyData{s.safety} })
 }
 
 // The limits on bytes hold for the largest set, or an honest message would be refused.
 func TestLargestMessagesFitTheirLimits(t *testing.T) {
-	qc := QC{Data: VoteData{Epoch: 1 << 62, View: 1 << 62}, Signers: bytes.Repeat([]byte{255}, MaxValidators/8), Sigs: make([]sign.Signature, MaxValidators)}
+	eachScheme(t, testLargestMessagesFitTheirLimits)
+}
+
+func testLargestMessagesFitTheirLimits(t *testing.T, scheme Scheme) {
+	sig := make(Signature, scheme.rules().size())
+	qc := QC{Data: VoteData{Epoch: 1 << 62, View: 1 << 62}, Signers: bytes.Repeat([]byte{255}, MaxValidators/8)}
+	for range scheme.rules().count(MaxValidators) {
+		qc.Sigs = append(qc.Sigs, sig)
+	}
 	tc := TC{Epoch: 1 << 62, View: 1 << 62, HighQC: qc}
 	for i := range MaxValidators {
-		tc.Entries = append(tc.Entries, TCEntry{Validator: uint32(i), HighQC: 1 << 62, LastVoted: 1 << 62})
+		e := TCEntry{Validator: uint32(i), HighQC: 1 << 62, LastVoted: 1 << 62}
+		if i < scheme.rules().count(MaxValidators) {
+			e.Sig = sig
+		}
+		tc.Entries = append(tc.Entries, e)
 	}
-	v := Vote{Data: qc.Data}
-	to := Timeout{Data: TimeoutData{Epoch: 1 << 62, View: 1 << 62, HighQC: 1 << 62, LastVoted: 1 << 62}, HighQC: qc, LastTC: []TC{tc}}
+	next := []Validator{}
+	for range MaxValidators {
+		v := Validator{Weight: 1 << 32, Name: string(make([]byte, 64))}
+		if scheme == BLS12381 {
+			v.BLS.Key[0] = 1
+		}
+		next = append(next, v)
+	}
+	v := Vote{Data: qc.Data, Sig: sig}
+	to := Timeout{Sig: sig, Data: TimeoutData{Epoch: 1 << 62, View: 1 << 62, HighQC: 1 << 62, LastVoted: 1 << 62}, HighQC: qc, LastTC: []TC{tc}}
 	s := SafetyData{Epoch: 1 << 62, ProposedView: 1 << 62, ProposedTC: []TC{tc}, LastVoted: 1 << 62, LastVote: []Vote{v},
 		Locked: 1 << 62, LastTimeout: []Timeout{to}, HighQC: qc, HighTC: []TC{tc}}
 	h := Header{Version: 1 << 31, Height: 1 << 62, View: 1 << 62, Epoch: 1 << 62, TimestampMs: 1 << 62, HistoryCount: 1 << 62}
@@ -181,6 +240,7 @@ func TestLargestMessagesFitTheirLimits(t *testing.T) {
 		"certificates": {len((&Certificates{QC: qc, TC: []TC{tc}}).Encode()), MaxCertificatesBytes},
 		"safety":       {len(s.Encode()), MaxSafetyBytes},
 		"finality":     {len(fin.Encode()), MaxFinalityBytes},
+		"handover":     {len((&Handover{Finality: fin, Next: next}).Encode()), MaxHandoverBytes},
 	} {
 		if x.have > x.limit {
 			t.Errorf("%s: %d bytes, limit %d", name, x.have, x.limit)

@@ -3,8 +3,6 @@ package consensus
 import (
 	"errors"
 	"testing"
-
-	"github.com/metanode/metanode/internal/sign"
 )
 
 // certified feeds votes by the validators in who and returns the last output.
@@ -18,8 +16,10 @@ func (l *lab) votes(r *Replica, d VoteData, who ...int) Output {
 	return out
 }
 
-func TestQuorumOfVotesEntersNextView(t *testing.T) {
-	l := newLab(t, 4)
+func TestQuorumOfVotesEntersNextView(t *testing.T) { eachScheme(t, testQuorumOfVotesEntersNextView) }
+
+func testQuorumOfVotesEntersNextView(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	l.propose(r, l.proposal(a))
@@ -37,7 +37,11 @@ func TestQuorumOfVotesEntersNextView(t *testing.T) {
 }
 
 func TestForgedVotesNeitherCountNorKeepRealOnesOut(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testForgedVotesNeitherCountNorKeepRealOnesOut)
+}
+
+func testForgedVotesNeitherCountNorKeepRealOnesOut(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	l.propose(r, l.proposal(a))
@@ -71,8 +75,10 @@ func TestForgedVotesNeitherCountNorKeepRealOnesOut(t *testing.T) {
 	}
 }
 
-func TestDoubleVoteIsEvidence(t *testing.T) {
-	l := newLab(t, 4)
+func TestDoubleVoteIsEvidence(t *testing.T) { eachScheme(t, testDoubleVoteIsEvidence) }
+
+func testDoubleVoteIsEvidence(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(l.root, GenesisQC(l.root), 1, "b")
@@ -84,7 +90,11 @@ func TestDoubleVoteIsEvidence(t *testing.T) {
 }
 
 func TestVoteDeniedByTimeoutIsEvidence(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testVoteDeniedByTimeoutIsEvidence)
+}
+
+func testVoteDeniedByTimeoutIsEvidence(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	l.votes(r, l.voteData(a, l.root), 2)
@@ -96,7 +106,11 @@ func TestVoteDeniedByTimeoutIsEvidence(t *testing.T) {
 }
 
 func TestVotesOutsideTheWindowAreNotKept(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testVotesOutsideTheWindowAreNotKept)
+}
+
+func testVotesOutsideTheWindowAreNotKept(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	for v := View(1); v < 1000; v++ {
 		d := VoteData{ChainID: l.verifier.chain, View: v, Block: l.root.ID()}
@@ -115,7 +129,11 @@ func TestVotesOutsideTheWindowAreNotKept(t *testing.T) {
 
 // Bracha's amplification: a third of the weight has an honest member.
 func TestTimeoutsOfAThirdMakeTheReplicaJoin(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testTimeoutsOfAThirdMakeTheReplicaJoin)
+}
+
+func testTimeoutsOfAThirdMakeTheReplicaJoin(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(3, l.fresh())
 	vt, err := l.verifier.Timeout(l.timeout(0, 1, GenesisQC(l.root)))
 	if out := l.step(r, vt, err); len(out.Send) != 0 {
@@ -135,7 +153,11 @@ func TestTimeoutsOfAThirdMakeTheReplicaJoin(t *testing.T) {
 }
 
 func TestValidatorBehindIsAnsweredWithCertificates(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testValidatorBehindIsAnsweredWithCertificates)
+}
+
+func testValidatorBehindIsAnsweredWithCertificates(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(3, l.fresh())
 	tc := l.tc(1, GenesisQC(l.root))
 	vt, err := l.verifier.TC(&tc)
@@ -163,7 +185,11 @@ func TestValidatorBehindIsAnsweredWithCertificates(t *testing.T) {
 }
 
 func TestMissingBlockIsAskedForAndThenExtended(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testMissingBlockIsAskedForAndThenExtended)
+}
+
+func testMissingBlockIsAskedForAndThenExtended(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(l.leader(3), l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(a, l.qc(a, l.root), 2, "b")
@@ -191,8 +217,10 @@ func TestMissingBlockIsAskedForAndThenExtended(t *testing.T) {
 	}
 }
 
-func TestChainCatchesUp(t *testing.T) {
-	l := newLab(t, 4)
+func TestChainCatchesUp(t *testing.T) { eachScheme(t, testChainCatchesUp) }
+
+func testChainCatchesUp(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	chain := []*Block{l.root}
 	qc := GenesisQC(l.root)
 	for v := View(1); v <= 6; v++ {
@@ -219,7 +247,7 @@ func TestChainCatchesUp(t *testing.T) {
 		t.Fatalf("a chain with a gap: %v", err)
 	}
 	bad := *chain[3]
-	bad.Justify.Sigs = append([]sign.Signature(nil), bad.Justify.Sigs...)
+	bad.Justify = cloneQC(bad.Justify)
 	bad.Justify.Sigs[0][3] ^= 1
 	if _, err := l.verifier.Chain([]*Block{chain[1], chain[2], &bad, chain[4]}, proof); !errors.Is(err, ErrRefused) {
 		t.Fatalf("a chain with a bad certificate inside: %v", err)
@@ -235,7 +263,11 @@ func TestChainCatchesUp(t *testing.T) {
 }
 
 func TestSilentValidatorIsPassedOverAndComesBack(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testSilentValidatorIsPassedOverAndComesBack)
+}
+
+func testSilentValidatorIsPassedOverAndComesBack(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	ls := newLeaders(l.verifier.chain, 0, l.verifier.set)
 	silent := 2
 	tip := &node{block: l.root, id: l.root.ID()}

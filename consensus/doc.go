@@ -84,6 +84,12 @@
 // the closing block durable before it promises anything in the next epoch. A Handover proves the change to strangers.
 // See epochs.go.
 //
+// # Signature schemes
+//
+// Genesis says how votes and timeouts are signed: by Ed25519, and a certificate lists its signers' signatures, or by
+// BLS12-381, and it carries their sum. Everything that knows the difference is in scheme.go; a validator set is of one scheme,
+// and every set of a chain of the same.
+//
 // # Evidence
 //
 // Two votes or two proposals of one view, or a vote in a view with a timeout of it that denies the vote, convict their

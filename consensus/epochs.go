@@ -40,7 +40,7 @@ func RootQC(root *Block) QC {
 	h := &root.Header
 	return QC{
 		Data:    VoteData{ChainID: h.ChainID, Epoch: h.NextEpoch(), View: h.View, Block: root.ID()},
-		Signers: []byte{}, Sigs: []sign.Signature{},
+		Signers: []byte{}, Sigs: []Signature{},
 	}
 }
 
@@ -145,7 +145,7 @@ type Handover struct {
 }
 
 // MaxHandoverBytes bounds an encoded Handover.
-const MaxHandoverBytes = MaxFinalityBytes + MaxValidators*192 + 64
+const MaxHandoverBytes = MaxFinalityBytes + MaxValidators*432 + 64
 
 // Header is the closing block's. It panics on an empty proof; Verify refuses one.
 func (h *Handover) Header() *Header { return h.Finality.Header() }
@@ -174,11 +174,11 @@ func (h *Handover) Verify(chain digest.Digest, epoch Epoch, set *ValidatorSet) (
 	if have := h.Header().Epoch; have != epoch {
 		return nil, fmt.Errorf("%w: the handover closes epoch %d, not %d", ErrNotFinal, have, epoch)
 	}
-	return h.next()
+	return h.next(set)
 }
 
-// next is the next set, if it is the one that the header names.
-func (h *Handover) next() (*ValidatorSet, error) {
+// next is the set after old, if it is the one that the header names and may follow.
+func (h *Handover) next(old *ValidatorSet) (*ValidatorSet, error) {
 	b := h.Header()
 	if !b.Closes() {
 		return nil, fmt.Errorf("%w: block %d closes no epoch", ErrNotFinal, b.Height)
@@ -190,6 +190,9 @@ func (h *Handover) next() (*ValidatorSet, error) {
 	if next.Digest() != b.NextVals {
 		return nil, fmt.Errorf("%w: the next validators are not those that block %d names", ErrNotFinal, b.Height)
 	}
+	if err := next.Follows(old); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotFinal, err)
+	}
 	return next, nil
 }
 
@@ -200,7 +203,7 @@ func (v *Verifier) After(h *Handover) (*Verifier, error) {
 	if b.ChainID != v.chain || b.Epoch < v.epoch {
 		return nil, fmt.Errorf("handover of chain %s from epoch %d does not follow epoch %d of %s", b.ChainID.Short(), b.Epoch, v.epoch, v.chain.Short())
 	}
-	next, err := h.next()
+	next, err := h.next(v.set)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -18,7 +17,7 @@ func (l *lab) nextSet(from, n int) ([]Validator, []sign.PrivateKey) {
 		s := digest.Sum("lab/key", []byte{byte(from + i)})
 		k := sign.FromSeed(s[:])
 		keys = append(keys, k)
-		list = append(list, Validator{Key: k.Public(), Weight: 1, Name: fmt.Sprint(from + i)})
+		list = append(list, l.member(k, from+i))
 	}
 	return list, keys
 }
@@ -54,7 +53,11 @@ func (l *lab) enter(h *Handover, root *Block, keys []sign.PrivateKey) {
 }
 
 func TestOnlyEmptyBlocksFollowTheClosingBlock(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testOnlyEmptyBlocksFollowTheClosingBlock)
+}
+
+func testOnlyEmptyBlocksFollowTheClosingBlock(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, _ := l.nextSet(2, 4)
 	c := l.closing(l.root, GenesisQC(l.root), 1, next)
 	r, _ := l.replica(l.other(1, 2), l.fresh())
@@ -80,7 +83,11 @@ func TestOnlyEmptyBlocksFollowTheClosingBlock(t *testing.T) {
 }
 
 func TestAnotherSetNeedsAnEventThatSaysSo(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testAnotherSetNeedsAnEventThatSaysSo)
+}
+
+func testAnotherSetNeedsAnEventThatSaysSo(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, _ := l.nextSet(2, 4)
 	c := l.closing(l.root, GenesisQC(l.root), 1, next)
 	c.Header.EventRoot = noEvents
@@ -132,9 +139,13 @@ func (l *lab) closed(next []Validator, views ...View) (*Replica, *Block, *Handov
 }
 
 func TestTheClosingBlockIsTheLastCommitted(t *testing.T) {
+	eachScheme(t, testTheClosingBlockIsTheLastCommitted)
+}
+
+func testTheClosingBlockIsTheLastCommitted(t *testing.T, scheme Scheme) {
 	for name, views := range map[string][]View{"at once": {2}, "after failed views": {3, 5, 6}} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t, 4)
+			l := newLab(t, scheme, 4)
 			next, _ := l.nextSet(2, 4)
 			_, c, h := l.closed(next, views...)
 			if _, err := h.Verify(l.verifier.chain, 0, l.verifier.set); err != nil {
@@ -147,8 +158,10 @@ func TestTheClosingBlockIsTheLastCommitted(t *testing.T) {
 	}
 }
 
-func TestClosedReplicaTakesNothing(t *testing.T) {
-	l := newLab(t, 4)
+func TestClosedReplicaTakesNothing(t *testing.T) { eachScheme(t, testClosedReplicaTakesNothing) }
+
+func testClosedReplicaTakesNothing(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, _ := l.nextSet(2, 4)
 	r, c, _ := l.closed(next, 2)
 	b := l.trailing(c, l.qc(c, l.root), 3)
@@ -164,7 +177,11 @@ func TestClosedReplicaTakesNothing(t *testing.T) {
 }
 
 func TestNextEpochGoesOnFromTheClosingBlock(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testNextEpochGoesOnFromTheClosingBlock)
+}
+
+func testNextEpochGoesOnFromTheClosingBlock(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, keys := l.nextSet(10, 7) // not one of the old ones
 	_, c, h := l.closed(next, 2)
 	old := *l
@@ -200,8 +217,10 @@ func TestNextEpochGoesOnFromTheClosingBlock(t *testing.T) {
 }
 
 // A trailing block is certified and even committed by certificates, but not of the chain: nobody may be shown it as final.
-func TestTrailingBlockIsNeverFinal(t *testing.T) {
-	l := newLab(t, 4)
+func TestTrailingBlockIsNeverFinal(t *testing.T) { eachScheme(t, testTrailingBlockIsNeverFinal) }
+
+func testTrailingBlockIsNeverFinal(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, _ := l.nextSet(2, 4)
 	c := l.closing(l.root, GenesisQC(l.root), 1, next)
 	a := l.trailing(c, l.qc(c, l.root), 2)
@@ -219,8 +238,10 @@ func TestTrailingBlockIsNeverFinal(t *testing.T) {
 	}
 }
 
-func TestSafetyOfAnEpochBeginsAnew(t *testing.T) {
-	l := newLab(t, 4)
+func TestSafetyOfAnEpochBeginsAnew(t *testing.T) { eachScheme(t, testSafetyOfAnEpochBeginsAnew) }
+
+func testSafetyOfAnEpochBeginsAnew(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, keys := l.nextSet(2, 4)
 	_, c, h := l.closed(next, 2)
 	if _, err := New(Config{Verifier: l.verifier}, Recovery{Safety: FreshSafety(l.root), Root: c, RootQC: RootQC(c)}); err == nil {
@@ -241,8 +262,10 @@ func TestSafetyOfAnEpochBeginsAnew(t *testing.T) {
 
 // A replica that was stopped between the certificate that ends its epoch and the commit finds the end when it starts. It
 // repeats nothing of what it signed in the epoch.
-func TestRestartFindsTheEndOfTheEpoch(t *testing.T) {
-	l := newLab(t, 4)
+func TestRestartFindsTheEndOfTheEpoch(t *testing.T) { eachScheme(t, testRestartFindsTheEndOfTheEpoch) }
+
+func testRestartFindsTheEndOfTheEpoch(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, _ := l.nextSet(2, 4)
 	c := l.closing(l.root, GenesisQC(l.root), 1, next)
 	a := l.trailing(c, l.qc(c, l.root), 2)
@@ -258,7 +281,11 @@ func TestRestartFindsTheEndOfTheEpoch(t *testing.T) {
 }
 
 func TestHandoverIsRefusedWithAnyFieldChanged(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testHandoverIsRefusedWithAnyFieldChanged)
+}
+
+func testHandoverIsRefusedWithAnyFieldChanged(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	next, _ := l.nextSet(2, 4)
 	_, _, h := l.closed(next, 2)
 	raw := h.Encode()
@@ -335,14 +362,21 @@ func TestQuorumsOfWeightedSetsOverlapInMoreThanAThird(t *testing.T) {
 }
 
 func FuzzDecodeHandover(f *testing.F) {
-	l := newLab(&testing.T{}, 4)
-	next, _ := l.nextSet(2, 4)
-	_, _, h := l.closed(next, 2)
+	var seeds [][]byte
+	var labs []*lab
+	for _, s := range Schemes() {
+		l := newLab(&testing.T{}, s, 4)
+		next, _ := l.nextSet(2, 4)
+		_, _, h := l.closed(next, 2)
+		labs, seeds = append(labs, l), append(seeds, h.Encode())
+	}
 	fuzz(f, DecodeHandover, func(h *Handover) {
-		if _, err := h.Verify(l.verifier.chain, 0, l.verifier.set); err == nil {
-			if _, err := l.verifier.After(h); err != nil {
-				f.Fatal(err)
+		for _, l := range labs {
+			if _, err := h.Verify(l.verifier.chain, 0, l.verifier.set); err == nil {
+				if _, err := l.verifier.After(h); err != nil {
+					panic(err)
+				}
 			}
 		}
-	}, h.Encode())
+	}, seeds...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/metanode/metanode/internal/bls"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -29,13 +30,69 @@ type Evidence struct {
 	View   View
 	First  Signed // of DoubleVote: VoteData; of DoubleProposal: Header; of VoteAfterTimeout: VoteData
 	Second Signed // likewise; of VoteAfterTimeout: TimeoutData
+	// BLS signed the votes and timeouts of a chain of BLS12381, and Link says that it is Key's: see BLSKey. Both are zero
+	// otherwise, and then not in the encoding. Proposals are signed by Key itself.
+	BLS  bls.PublicKey
+	Link sign.Signature
+}
+
+// The two encodings of Evidence: an array of six without a BLS key, and of eight with one.
+type (
+	plainEvidence struct {
+		_      struct{} `cbor:",toarray"`
+		Kind   EvidenceKind
+		Key    sign.PublicKey
+		Epoch  Epoch
+		View   View
+		First  Signed
+		Second Signed
+	}
+	blsEvidence struct {
+		_      struct{} `cbor:",toarray"`
+		Kind   EvidenceKind
+		Key    sign.PublicKey
+		Epoch  Epoch
+		View   View
+		First  Signed
+		Second Signed
+		BLS    bls.PublicKey
+		Link   sign.Signature
+	}
+)
+
+// arrayOf6 is the first byte of an array of six.
+const arrayOf6 = 0x86
+
+// MarshalCBOR leaves a BLS key that is not there out.
+func (e Evidence) MarshalCBOR() ([]byte, error) {
+	if e.BLS == (bls.PublicKey{}) && e.Link == (sign.Signature{}) {
+		return canon.Marshal(&plainEvidence{Kind: e.Kind, Key: e.Key, Epoch: e.Epoch, View: e.View, First: e.First, Second: e.Second})
+	}
+	return canon.Marshal((*blsEvidence)(&e))
+}
+
+// UnmarshalCBOR reads what MarshalCBOR wrote.
+func (e *Evidence) UnmarshalCBOR(raw []byte) error {
+	if len(raw) > 0 && raw[0] == arrayOf6 {
+		var p plainEvidence
+		err := canon.Unmarshal(raw, &p)
+		*e = Evidence{Kind: p.Kind, Key: p.Key, Epoch: p.Epoch, View: p.View, First: p.First, Second: p.Second}
+		return err
+	}
+	if err := canon.Unmarshal(raw, (*blsEvidence)(e)); err != nil {
+		return err
+	}
+	if e.BLS == (bls.PublicKey{}) && e.Link == (sign.Signature{}) {
+		return errors.New("evidence with a BLS key of zeros")
+	}
+	return nil
 }
 
 // Signed is what was signed, in canonical bytes without their domain tag, and the signature.
 type Signed struct {
 	_    struct{} `cbor:",toarray"`
 	Data []byte
-	Sig  sign.Signature
+	Sig  Signature // of a Header Ed25519, of others of the chain's scheme
 }
 
 // MaxEvidenceBytes bounds an encoded Evidence.
@@ -89,8 +146,9 @@ func denialSaid(raw []byte) (said, error) {
 }
 
 // Verify checks that the evidence holds: both statements are of this chain and of the epoch and view named, they contradict
-// each other as the kind says, and the key signed both. Whether the key is a validator's is the caller's to know. The
-// words of the error are this package's own and the same everywhere, so that they may be replicated.
+// each other as the kind says, and the key signed both, or a BLS key that it owns to. Whether the key is a validator's is
+// the caller's to know. The words of the error are this package's own and the same everywhere, so that they may be
+// replicated.
 func (e *Evidence) Verify(chain digest.Digest) error {
 	var a, b said
 	var err, err2 error
@@ -121,10 +179,31 @@ func (e *Evidence) Verify(chain digest.Digest) error {
 	if string(a.msg) == string(b.msg) {
 		return fmt.Errorf("evidence of %s: both statements are the same", e.Kind)
 	}
-	if !sign.Verify(e.Key, a.msg, e.First.Sig) || !sign.Verify(e.Key, b.msg, e.Second.Sig) {
+	if summed := e.BLS != (bls.PublicKey{}) || e.Link != (sign.Signature{}); summed {
+		if e.Kind == DoubleProposal {
+			return fmt.Errorf("evidence of %s: a bls key, which signs no proposals", e.Kind)
+		}
+		if !linked(e.Key, e.BLS, e.Link) {
+			return fmt.Errorf("evidence of %s: the validator key does not own to the bls key", e.Kind)
+		}
+	}
+	if !e.signed(a.msg, e.First.Sig) || !e.signed(b.msg, e.Second.Sig) {
 		return fmt.Errorf("evidence of %s: a signature is not valid", e.Kind)
 	}
 	return nil
+}
+
+// signed reports whether sig is of the evidence's key for msg.
+func (e *Evidence) signed(msg []byte, sig Signature) bool {
+	c := claim{key: e.Key, msg: msg, sig: sig}
+	if e.Link != (sign.Signature{}) {
+		k, err := e.BLS.Decode()
+		if err != nil {
+			return false
+		}
+		c = claim{parts: []bls.Part{{Keys: []*bls.Key{k}, Msg: msg}}, sig: sig}
+	}
+	return valid([]claim{c}, []int{0})
 }
 
 // watchBack is for how many views after its own a message may still be evidence: the second half may come late.
@@ -133,6 +212,7 @@ const watchBack = 32
 // watch remembers what each validator signed in the views around the current one, to find who contradicts himself. Its
 // size is bounded by the window and the set: of one kind, one statement a validator and view.
 type watch struct {
+	set    *ValidatorSet
 	known  *signatures
 	byView map[View]map[int]*record
 }
@@ -144,12 +224,12 @@ type record struct {
 	proposal *Header
 	propSig  sign.Signature
 	timeout  *TimeoutData
-	timeSig  sign.Signature
+	timeSig  Signature
 	told     map[EvidenceKind]bool
 }
 
 func newWatch(v *Verifier) *watch {
-	return &watch{known: v.known, byView: make(map[View]map[int]*record)}
+	return &watch{set: v.set, known: v.known, byView: make(map[View]map[int]*record)}
 }
 
 // at is the record of a validator in a view, nil outside the window.
@@ -214,7 +294,7 @@ func (w *watch) noteProposal(set *ValidatorSet, p *Proposal, id BlockID, current
 	}
 	return rec.tell(Evidence{
 		Kind: DoubleProposal, Key: h.Proposer, Epoch: h.Epoch, View: h.View,
-		First: Signed{Data: canon.Must(rec.proposal), Sig: rec.propSig}, Second: Signed{Data: canon.Must(h), Sig: p.Sig},
+		First: Signed{Data: canon.Must(rec.proposal), Sig: rec.propSig[:]}, Second: Signed{Data: canon.Must(h), Sig: p.Sig[:]},
 	})
 }
 
@@ -224,23 +304,24 @@ func (w *watch) noteVote(v *Vote, index int, current View) []Evidence {
 		return nil
 	}
 	switch {
-	case rec.vote == nil || rec.vote.Data == v.Data && rec.vote.Sig == v.Sig:
+	case rec.vote == nil || rec.vote.same(v):
 		if rec.vote == nil {
 			rec.vote = v
 		}
-		return w.denied(rec)
+		return w.denied(rec, index)
 	case !w.valid(v):
 		return nil
 	case !rec.checked && !w.valid(rec.vote): // a forgery came first
 		rec.vote, rec.checked = v, true
-		return w.denied(rec)
+		return w.denied(rec, index)
 	}
 	rec.checked = true
 	if rec.vote.Data == v.Data {
 		return nil
 	}
 	return rec.tell(Evidence{
-		Kind: DoubleVote, Key: v.Voter, Epoch: v.Data.Epoch, View: v.Data.View,
+		Kind: DoubleVote, Key: v.Voter, BLS: w.set.list[index].BLS.Key, Link: w.set.list[index].BLS.Link,
+		Epoch: v.Data.Epoch, View: v.Data.View,
 		First: Signed{Data: canon.Must(&rec.vote.Data), Sig: rec.vote.Sig}, Second: Signed{Data: canon.Must(&v.Data), Sig: v.Sig},
 	})
 }
@@ -254,11 +335,11 @@ func (w *watch) noteTimeout(t *Timeout, index int, current View) []Evidence {
 		d := t.Data
 		rec.timeout, rec.timeSig = &d, t.Sig
 	}
-	return w.denied(rec)
+	return w.denied(rec, index)
 }
 
 // denied finds a vote beside a timeout of the view which says that there was none.
-func (w *watch) denied(rec *record) []Evidence {
+func (w *watch) denied(rec *record, index int) []Evidence {
 	if rec.vote == nil || rec.timeout == nil || rec.told[VoteAfterTimeout] {
 		return nil
 	}
@@ -269,7 +350,8 @@ func (w *watch) denied(rec *record) []Evidence {
 	rec.checked = true
 	v := rec.vote
 	return rec.tell(Evidence{
-		Kind: VoteAfterTimeout, Key: v.Voter, Epoch: v.Data.Epoch, View: v.Data.View,
+		Kind: VoteAfterTimeout, Key: v.Voter, BLS: w.set.list[index].BLS.Key, Link: w.set.list[index].BLS.Link,
+		Epoch: v.Data.Epoch, View: v.Data.View,
 		First: Signed{Data: canon.Must(&v.Data), Sig: v.Sig}, Second: Signed{Data: canon.Must(rec.timeout), Sig: rec.timeSig},
 	})
 }
@@ -284,5 +366,6 @@ func (rec *record) tell(e Evidence) []Evidence {
 }
 
 func (w *watch) valid(v *Vote) bool {
-	return w.known.check([]claim{{key: v.Voter, msg: v.Data.SigningBytes(), sig: v.Sig}})
+	i, _ := w.set.Index(v.Voter)
+	return w.known.check(w.set.claim(i, v.Data.SigningBytes(), v.Sig))
 }

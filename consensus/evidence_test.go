@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
 )
 
 // proofs is one piece of each kind, as a follower finds it among verified messages.
@@ -31,8 +32,10 @@ func (l *lab) proofs() []Evidence {
 	return all
 }
 
-func TestEvidenceProvesItself(t *testing.T) {
-	l := newLab(t, 4)
+func TestEvidenceProvesItself(t *testing.T) { eachScheme(t, testEvidenceProvesItself) }
+
+func testEvidenceProvesItself(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	all := l.proofs()
 	kinds := map[EvidenceKind]bool{}
 	for _, e := range all {
@@ -55,6 +58,17 @@ func TestEvidenceProvesItself(t *testing.T) {
 				t.Errorf("%s: accepted with byte %d changed", e.Kind, i)
 			}
 		}
+		if e.Link != (sign.Signature{}) { // one's own key does not speak for another's
+			i, _ := l.verifier.set.Index(e.Key)
+			other := ProveBLS(l.keys[(i+1)%4])
+			for _, x := range []Evidence{{BLS: e.BLS, Link: other.Link}, {BLS: other.Key, Link: other.Link}, {BLS: other.Key, Link: e.Link}, {}} {
+				y := e
+				y.BLS, y.Link = x.BLS, x.Link
+				if y.Verify(l.verifier.chain) == nil {
+					t.Errorf("%s: accepted with another bls key", e.Kind)
+				}
+			}
+		}
 		same := e
 		same.Second = same.First
 		if same.Verify(l.verifier.chain) == nil {
@@ -66,8 +80,10 @@ func TestEvidenceProvesItself(t *testing.T) {
 	}
 }
 
-func TestVoteThenTimeoutIsNormal(t *testing.T) {
-	l := newLab(t, 4)
+func TestVoteThenTimeoutIsNormal(t *testing.T) { eachScheme(t, testVoteThenTimeoutIsNormal) }
+
+func testVoteThenTimeoutIsNormal(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	who := l.other(1)
 	r, _ := l.replica(who, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
@@ -87,8 +103,10 @@ func TestVoteThenTimeoutIsNormal(t *testing.T) {
 }
 
 // The second half of an equivocation comes when the view is long over.
-func TestLateMessagesAreStillEvidence(t *testing.T) {
-	l := newLab(t, 4)
+func TestLateMessagesAreStillEvidence(t *testing.T) { eachScheme(t, testLateMessagesAreStillEvidence) }
+
+func testLateMessagesAreStillEvidence(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(l.root, GenesisQC(l.root), 1, "b")
@@ -121,8 +139,10 @@ func TestLateMessagesAreStillEvidence(t *testing.T) {
 	}
 }
 
-func TestForgedVoteIsNoEvidence(t *testing.T) {
-	l := newLab(t, 4)
+func TestForgedVoteIsNoEvidence(t *testing.T) { eachScheme(t, testForgedVoteIsNoEvidence) }
+
+func testForgedVoteIsNoEvidence(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(l.root, GenesisQC(l.root), 1, "b")
@@ -140,10 +160,18 @@ func TestForgedVoteIsNoEvidence(t *testing.T) {
 }
 
 func FuzzDecodeEvidence(f *testing.F) {
-	l := newLab(&testing.T{}, 4)
 	var seeds [][]byte
-	for _, e := range l.proofs() {
-		seeds = append(seeds, e.Encode())
+	var labs []*lab
+	for _, s := range Schemes() {
+		l := newLab(&testing.T{}, s, 4)
+		for _, e := range l.proofs() {
+			seeds = append(seeds, e.Encode())
+		}
+		labs = append(labs, l)
 	}
-	fuzz(f, DecodeEvidence, func(e *Evidence) { e.Verify(l.verifier.chain) }, seeds...)
+	fuzz(f, DecodeEvidence, func(e *Evidence) {
+		for _, l := range labs {
+			e.Verify(l.verifier.chain)
+		}
+	}, seeds...)
 }

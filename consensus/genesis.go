@@ -1,12 +1,12 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/merkle"
-	"github.com/metanode/metanode/internal/sign"
 )
 
 // Genesis is the document that a chain begins with. Its digest is the chain's id and stands in everything signed.
@@ -20,6 +20,68 @@ type Genesis struct {
 	MaxTimestampAhead uint64 // milliseconds a block may be ahead of a voter's clock; 500
 	Validators        []Validator
 	App               []byte // canonical application genesis (enc.Genesis), opaque here
+	Scheme            Scheme // how validators sign votes; Ed25519 is not in the encoding
+}
+
+// The two encodings of a Genesis: an array of eight for Ed25519, and of nine for another scheme.
+type (
+	plainGenesis struct {
+		_                 struct{} `cbor:",toarray"`
+		Version           uint32
+		Name              string
+		TimestampMs       uint64
+		BlockTimeMs       uint64
+		MaxTxsPerBlock    uint32
+		MaxTimestampAhead uint64
+		Validators        []Validator
+		App               []byte
+	}
+	schemeGenesis struct {
+		_                 struct{} `cbor:",toarray"`
+		Version           uint32
+		Name              string
+		TimestampMs       uint64
+		BlockTimeMs       uint64
+		MaxTxsPerBlock    uint32
+		MaxTimestampAhead uint64
+		Validators        []Validator
+		App               []byte
+		Scheme            Scheme
+	}
+)
+
+// arrayOf8 is the first byte of an array of eight.
+const arrayOf8 = 0x88
+
+// MarshalCBOR leaves the scheme out if it is Ed25519.
+func (g Genesis) MarshalCBOR() ([]byte, error) {
+	if g.Scheme != Ed25519 {
+		return canon.Marshal((*schemeGenesis)(&g))
+	}
+	return canon.Marshal(&plainGenesis{
+		Version: g.Version, Name: g.Name, TimestampMs: g.TimestampMs, BlockTimeMs: g.BlockTimeMs, MaxTxsPerBlock: g.MaxTxsPerBlock,
+		MaxTimestampAhead: g.MaxTimestampAhead, Validators: g.Validators, App: g.App,
+	})
+}
+
+// UnmarshalCBOR reads what MarshalCBOR wrote.
+func (g *Genesis) UnmarshalCBOR(raw []byte) error {
+	if len(raw) > 0 && raw[0] == arrayOf8 {
+		var p plainGenesis
+		err := canon.Unmarshal(raw, &p)
+		*g = Genesis{
+			Version: p.Version, Name: p.Name, TimestampMs: p.TimestampMs, BlockTimeMs: p.BlockTimeMs, MaxTxsPerBlock: p.MaxTxsPerBlock,
+			MaxTimestampAhead: p.MaxTimestampAhead, Validators: p.Validators, App: p.App,
+		}
+		return err
+	}
+	if err := canon.Unmarshal(raw, (*schemeGenesis)(g)); err != nil {
+		return err
+	}
+	if g.Scheme == Ed25519 {
+		return errors.New("genesis that names ed25519, which goes without saying")
+	}
+	return nil
 }
 
 // ChainID is the digest of the canonical document.
@@ -53,14 +115,23 @@ func (g *Genesis) Check() error {
 	if len(g.App) > 1<<20 {
 		return fmt.Errorf("genesis: application part of %d bytes: at most 1 MiB", len(g.App))
 	}
-	_, err := NewValidatorSet(g.Validators)
-	return err
+	if g.Scheme != Ed25519 && g.Scheme != BLS12381 {
+		return fmt.Errorf("genesis: %s: this program knows ed25519 and bls12-381; use a newer bpi release", g.Scheme)
+	}
+	set, err := NewValidatorSet(g.Validators)
+	if err != nil {
+		return err
+	}
+	if set.Scheme() != g.Scheme {
+		return fmt.Errorf("genesis: signature scheme %s, and validators with the keys of %s", g.Scheme, set.Scheme())
+	}
+	return nil
 }
 
 // Block is the block at height 0, which every node derives from the document. stateRoot and eventRoot come from
 // executing the application's genesis.
 func (g *Genesis) Block(stateRoot digest.Digest) (*Block, error) {
-	set, err := NewValidatorSet(g.Validators)
+	set, err := StoredValidatorSet(g.Validators) // Check is for the proofs
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +141,7 @@ func (g *Genesis) Block(stateRoot digest.Digest) (*Block, error) {
 			TxRoot: merkle.Root(nil), EventRoot: merkle.Root(nil), StateRoot: stateRoot,
 			Validators: set.Digest(), NextVals: set.Digest(), HistoryRoot: merkle.Root(nil),
 		},
-		Justify: QC{Signers: []byte{}, Sigs: []sign.Signature{}},
+		Justify: QC{Signers: []byte{}, Sigs: []Signature{}},
 		Txs:     [][]byte{},
 	}, nil
 }

@@ -12,20 +12,21 @@ import (
 // lab is a chain of n validators whose messages a test makes by hand. Replica tests look at validator self.
 type lab struct {
 	t        *testing.T
+	scheme   Scheme
 	keys     []sign.PrivateKey
 	genesis  *Genesis
 	root     *Block
 	verifier *Verifier
 }
 
-func newLab(t *testing.T, n int) *lab {
+func newLab(t *testing.T, scheme Scheme, n int) *lab {
 	t.Helper()
-	l := &lab{t: t}
-	g := &Genesis{Version: ProtocolVersion, Name: "lab", TimestampMs: 1, BlockTimeMs: 1000, MaxTxsPerBlock: 10, MaxTimestampAhead: 500}
+	l := &lab{t: t, scheme: scheme}
+	g := &Genesis{Scheme: scheme, Version: ProtocolVersion, Name: "lab", TimestampMs: 1, BlockTimeMs: 1000, MaxTxsPerBlock: 10, MaxTimestampAhead: 500}
 	for i := range n {
 		s := digest.Sum("lab/key", []byte{byte(i)})
 		l.keys = append(l.keys, sign.FromSeed(s[:]))
-		g.Validators = append(g.Validators, Validator{Key: l.keys[i].Public(), Weight: 1, Name: fmt.Sprint(i)})
+		g.Validators = append(g.Validators, l.member(l.keys[i], i))
 	}
 	root, err := g.Block(digest.Sum("lab/state"))
 	if err != nil {
@@ -38,6 +39,25 @@ func newLab(t *testing.T, n int) *lab {
 	}
 	return l
 }
+
+// eachScheme runs a test under every signature scheme.
+func eachScheme(t *testing.T, test func(*testing.T, Scheme)) {
+	for _, s := range Schemes() {
+		t.Run(s.String(), func(t *testing.T) { test(t, s) })
+	}
+}
+
+// member is the validator with key k.
+func (l *lab) member(k sign.PrivateKey, name int) Validator {
+	v := Validator{Key: k.Public(), Weight: 1, Name: fmt.Sprint(name)}
+	if l.scheme == BLS12381 {
+		v.BLS = ProveBLS(k)
+	}
+	return v
+}
+
+// sign is validator i's signature of a vote or timeout.
+func (l *lab) sign(i int, msg []byte) Signature { return NewSigner(l.scheme, l.keys[i]).Sign(msg) }
 
 func (l *lab) fresh() Recovery {
 	return Recovery{Safety: FreshSafety(l.root), Root: l.root, RootQC: GenesisQC(l.root)}
@@ -107,20 +127,30 @@ func (l *lab) voteData(b, parent *Block) VoteData {
 }
 
 func (l *lab) vote(i int, d VoteData) *Vote {
-	return &Vote{Data: d, Voter: l.keys[i].Public(), Sig: l.keys[i].Sign(d.SigningBytes())}
+	return &Vote{Data: d, Voter: l.keys[i].Public(), Sig: l.sign(i, d.SigningBytes())}
 }
 
 // qc is signed by the first quorum of validators.
 func (l *lab) qc(b, parent *Block) QC {
-	d := l.voteData(b, parent)
-	qc := QC{Data: d}
 	var at []int
 	for i := range 2*len(l.keys)/3 + 1 {
 		at = append(at, i)
-		qc.Sigs = append(qc.Sigs, l.keys[i].Sign(d.SigningBytes()))
 	}
-	qc.Signers = signerBitmap(at)
-	return qc
+	return l.qcBy(l.voteData(b, parent), at...)
+}
+
+// qcBy is signed by the validators at the given places, be they a quorum or not.
+func (l *lab) qcBy(d VoteData, at ...int) QC {
+	l.t.Helper()
+	var sigs []Signature
+	for _, i := range at {
+		sigs = append(sigs, l.sign(i, d.SigningBytes()))
+	}
+	qc, err := NewQC(l.verifier.set, d, at, sigs)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return *qc
 }
 
 func (l *lab) timeout(i int, v View, high QC, last ...TC) *Timeout {
@@ -128,12 +158,12 @@ func (l *lab) timeout(i int, v View, high QC, last ...TC) *Timeout {
 		last = []TC{}
 	}
 	d := TimeoutData{ChainID: l.verifier.chain, Epoch: l.verifier.epoch, View: v, HighQC: high.Data.View}
-	return &Timeout{Data: d, Voter: l.keys[i].Public(), Sig: l.keys[i].Sign(d.SigningBytes()), HighQC: high, LastTC: last}
+	return &Timeout{Data: d, Voter: l.keys[i].Public(), Sig: l.sign(i, d.SigningBytes()), HighQC: high, LastTC: last}
 }
 
 // tc is of view v, by the first quorum, all of whom know high.
 func (l *lab) tc(v View, high QC) TC {
-	ts := newTimeouts(l.verifier.set)
+	ts := newTimeouts(l.verifier)
 	for i := range 2*len(l.keys)/3 + 1 {
 		ts.add(VerifiedTimeout{l.timeout(i, v, high), i})
 	}

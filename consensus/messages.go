@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"bytes"
+
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -26,17 +28,22 @@ type Vote struct {
 	_     struct{} `cbor:",toarray"`
 	Data  VoteData
 	Voter sign.PublicKey
-	Sig   sign.Signature
+	Sig   Signature
+}
+
+// same reports whether two votes are the same, with their signatures.
+func (v *Vote) same(w *Vote) bool {
+	return v.Data == w.Data && v.Voter == w.Voter && bytes.Equal(v.Sig, w.Sig)
 }
 
 // QC is a quorum certificate: the same VoteData signed by validators of more than two thirds of the weight. Signers is
 // a bitmap over the epoch's validators in set order (bit i of byte i/8, least significant first, no trailing zero
-// byte); Sigs are in the same order. The genesis QC has view 0, the genesis block's id, and no signers.
+// byte). Under Ed25519 Sigs are theirs, in the same order; under BLS12-381 there is one, their sum. The genesis QC has view 0, the genesis block's id, and no signers.
 type QC struct {
 	_       struct{} `cbor:",toarray"`
 	Data    VoteData
 	Signers []byte
-	Sigs    []sign.Signature
+	Sigs    []Signature
 }
 
 // TimeoutData is what a timeout signs.
@@ -60,7 +67,7 @@ type Timeout struct {
 	_      struct{} `cbor:",toarray"`
 	Data   TimeoutData
 	Voter  sign.PublicKey
-	Sig    sign.Signature
+	Sig    Signature
 	HighQC QC
 	LastTC []TC // none or one
 }
@@ -71,7 +78,7 @@ type TCEntry struct {
 	Validator uint32   // index in the epoch's set
 	HighQC    View
 	LastVoted View
-	Sig       sign.Signature
+	Sig       Signature // under BLS12-381 the first entry has the sum of all signatures, and the others have none
 }
 
 // TC is a timeout certificate: timeouts for one view by validators of more than two thirds of the weight, sorted by

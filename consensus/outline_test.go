@@ -30,8 +30,10 @@ func (l *lab) outline() (*Outline, map[BatchID][][]byte, *Proposal) {
 	}, batches, p
 }
 
-func TestOutlineIsFilledToItsProposal(t *testing.T) {
-	l := newLab(t, 4)
+func TestOutlineIsFilledToItsProposal(t *testing.T) { eachScheme(t, testOutlineIsFilledToItsProposal) }
+
+func testOutlineIsFilledToItsProposal(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	o, batches, p := l.outline()
 	dec, err := DecodeOutline(o.Encode())
 	if err != nil {
@@ -75,8 +77,10 @@ func TestOutlineIsFilledToItsProposal(t *testing.T) {
 	}
 }
 
-func TestVerifierRefusesBadOutlines(t *testing.T) {
-	l := newLab(t, 4)
+func TestVerifierRefusesBadOutlines(t *testing.T) { eachScheme(t, testVerifierRefusesBadOutlines) }
+
+func testVerifierRefusesBadOutlines(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	for name, spoil := range map[string]func(o *Outline){
 		"another signature":   func(o *Outline) { o.Sig[3] ^= 1 },
 		"another root":        func(o *Outline) { o.Header.TxRoot[0] ^= 1 },
@@ -112,7 +116,11 @@ func TestVerifierRefusesBadOutlines(t *testing.T) {
 }
 
 func TestOutlineKeepsTheLimitsOfABlock(t *testing.T) {
-	l := newLab(t, 4) // ten transactions a block
+	eachScheme(t, testOutlineKeepsTheLimitsOfABlock)
+}
+
+func testOutlineKeepsTheLimitsOfABlock(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4) // ten transactions a block
 	for _, n := range []int{10, 11} {
 		batch := Batch{}
 		for i := range n {
@@ -134,7 +142,11 @@ func TestOutlineKeepsTheLimitsOfABlock(t *testing.T) {
 }
 
 func TestDecodersRefuseMalformedBatchesAndOutlines(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testDecodersRefuseMalformedBatchesAndOutlines)
+}
+
+func testDecodersRefuseMalformedBatchesAndOutlines(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	for name, spoil := range map[string]func(o *Outline){
 		"no batch":           func(o *Outline) { o.Batches = nil },
 		"a batch twice":      func(o *Outline) { o.Batches[1] = o.Batches[0] },
@@ -142,7 +154,7 @@ func TestDecodersRefuseMalformedBatchesAndOutlines(t *testing.T) {
 		"a long skip list":   func(o *Outline) { o.Batches[0].Skip = bytes.Repeat([]byte{1}, MaxBatchTxs/8+1) },
 		"two TCs":            func(o *Outline) { o.LastTC = make([]TC, 2) },
 		"too many batches":   func(o *Outline) { o.Batches = make([]BatchRef, MaxOutlineBatches+1) },
-		"too many signers":   func(o *Outline) { o.Justify.Sigs = make([]sign.Signature, MaxValidators+1) },
+		"too many signers":   func(o *Outline) { o.Justify.Sigs = make([]Signature, MaxValidators+1) },
 		"a proposal in bulk": func(o *Outline) { o.Txs = [][]byte{make([]byte, MaxProposalBytes)} },
 	} {
 		o, _, _ := l.outline()
@@ -176,7 +188,7 @@ func FuzzDecodeBatch(f *testing.F) {
 }
 
 func FuzzDecodeOutline(f *testing.F) {
-	l := newLab(&testing.T{}, 4)
+	l := newLab(&testing.T{}, Ed25519, 4)
 	o, batches, _ := l.outline()
 	fuzz(f, DecodeOutline, func(o *Outline) {
 		if v, err := l.verifier.Outline(o); err == nil {

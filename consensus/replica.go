@@ -38,10 +38,11 @@ type Recovery struct {
 // Replica is one validator's (or follower's) state machine. It is deterministic: the same Recovery and inputs give the
 // same outputs. Not for concurrent use; one goroutine owns it.
 type Replica struct {
-	key   sign.PrivateKey
-	self  sign.PublicKey
-	index int // in the set; -1 for a follower
-	v     *Verifier
+	key    sign.PrivateKey // of proposals
+	signer Signer          // of votes and timeouts
+	self   sign.PublicKey
+	index  int // in the set; -1 for a follower
+	v      *Verifier
 
 	safety  SafetyData // what is to be remembered; HighQC and HighTC may be newer than what was saved
 	promise bool       // safety changed in this Step in a way that must be durable before sending
@@ -79,13 +80,18 @@ func New(cfg Config, rec Recovery) (*Replica, error) {
 	r := &Replica{
 		key: cfg.Key, index: -1, v: v,
 		safety: rec.Safety, tree: newTree(rec.Root),
-		leaders: newLeaders(v.chain, v.epoch, v.set), votes: newVotes(v), timeouts: newTimeouts(v.set),
+		leaders: newLeaders(v.chain, v.epoch, v.set), votes: newVotes(v), timeouts: newTimeouts(v),
 		watch: newWatch(v), asked: make(map[BlockID]struct{}), answered: make(map[int]struct{}),
 	}
 	r.leaders.base = v.rootView
 	if !cfg.Key.IsZero() {
 		r.self = cfg.Key.Public()
+		r.signer = NewSigner(v.set.scheme, cfg.Key)
 		if i, ok := v.set.Index(r.self); ok {
+			if v.set.scheme == BLS12381 && v.set.list[i].BLS.Key != r.signer.bls.Public() {
+				return nil, fmt.Errorf("start consensus: epoch %d has bls key %s for validator key %s, whose own is %s: have the validators propose this one again, from its own card",
+					v.epoch, v.set.list[i].BLS.Key.Short(), r.self.Short(), r.signer.bls.Public().Short())
+			}
 			r.index = i
 		}
 	}

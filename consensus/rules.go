@@ -1,10 +1,6 @@
 package consensus
 
-import (
-	"fmt"
-
-	"github.com/metanode/metanode/internal/sign"
-)
+import "fmt"
 
 // onQC takes a valid certificate: it may be the highest, lead into the next view, and commit.
 func (r *Replica) onQC(qc *QC) error {
@@ -174,7 +170,7 @@ func (r *Replica) vote(p VerifiedProposal) error {
 		d.CommitRef = parent.id
 	}
 	msg := d.SigningBytes()
-	v := &Vote{Data: d, Voter: r.self, Sig: r.key.Sign(msg)}
+	v := &Vote{Data: d, Voter: r.self, Sig: r.signer.Sign(msg)}
 	r.own(msg, v.Sig)
 	r.safety.LastVoted, r.safety.LastVote = h.View, []Vote{*v}
 	r.safety.Locked = max(r.safety.Locked, p.p.Block.Justify.Data.View)
@@ -228,7 +224,7 @@ func (r *Replica) onTimer(view View) error {
 		HighQC: r.safety.HighQC.Data.View, LastVoted: r.safety.LastVoted,
 	}
 	msg := d.SigningBytes()
-	t := &Timeout{Data: d, Voter: r.self, Sig: r.key.Sign(msg), HighQC: r.safety.HighQC, LastTC: r.lastTC()}
+	t := &Timeout{Data: d, Voter: r.self, Sig: r.signer.Sign(msg), HighQC: r.safety.HighQC, LastTC: r.lastTC()}
 	r.own(msg, t.Sig)
 	r.safety.LastTimeout = []Timeout{*t}
 	r.promise = true
@@ -305,8 +301,8 @@ func (r *Replica) resend() error {
 
 func (r *Replica) send(m Message) { r.out.Send = append(r.out.Send, Outgoing{Message: m}) }
 
-// own remembers a signature that this replica has just made.
-func (r *Replica) own(msg []byte, sig sign.Signature) {
-	c := claim{r.self, msg, sig}
+// own remembers the signature of a vote or timeout that this replica has just made.
+func (r *Replica) own(msg []byte, sig Signature) {
+	c := r.v.set.claim(r.index, msg, sig)
 	r.v.known.learn(c.id())
 }

@@ -7,8 +7,10 @@ import (
 )
 
 // Jolteon figure 2, vote: only once in a round.
-func TestReplicaNeverVotesTwiceInView(t *testing.T) {
-	l := newLab(t, 4)
+func TestReplicaNeverVotesTwiceInView(t *testing.T) { eachScheme(t, testReplicaNeverVotesTwiceInView) }
+
+func testReplicaNeverVotesTwiceInView(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(l.other(1), l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(l.root, GenesisQC(l.root), 1, "b")
@@ -27,7 +29,11 @@ func TestReplicaNeverVotesTwiceInView(t *testing.T) {
 
 // DiemBFT v4 safe_to_timeout: a timeout raises the highest vote round.
 func TestReplicaNeverVotesAfterTimeout(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testReplicaNeverVotesAfterTimeout)
+}
+
+func testReplicaNeverVotesAfterTimeout(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(l.other(1), l.fresh())
 	out := l.step(r, TimerExpired{1}, nil)
 	if len(sent[*Timeout](out)) != 1 || out.Save == nil {
@@ -36,8 +42,10 @@ func TestReplicaNeverVotesAfterTimeout(t *testing.T) {
 	wantNoVote(t, l.propose(r, l.proposal(l.block(l.root, GenesisQC(l.root), 1, "a"))))
 }
 
-func TestReplicaTimesOutAfterVote(t *testing.T) {
-	l := newLab(t, 4)
+func TestReplicaTimesOutAfterVote(t *testing.T) { eachScheme(t, testReplicaTimesOutAfterVote) }
+
+func testReplicaTimesOutAfterVote(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(l.other(1), l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	wantVote(t, l.propose(r, l.proposal(a)), a)
@@ -49,7 +57,11 @@ func TestReplicaTimesOutAfterVote(t *testing.T) {
 
 // Jolteon section 3, voting rule: r = qc.r + 1, or a TC of r - 1 with no higher QC than the block's.
 func TestReplicaVotesOnlyOnNewestCertificate(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testReplicaVotesOnlyOnNewestCertificate)
+}
+
+func testReplicaVotesOnlyOnNewestCertificate(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	g := GenesisQC(l.root)
 	a := l.block(l.root, g, 1, "a")
 	qa := l.qc(a, l.root)
@@ -88,7 +100,11 @@ func TestReplicaVotesOnlyOnNewestCertificate(t *testing.T) {
 
 // DiemBFT v4 safe_to_timeout: qc_round not below the 1-chain round.
 func TestTimeoutNamesNoCertificateBelowTheLock(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testTimeoutNamesNoCertificateBelowTheLock)
+}
+
+func testTimeoutNamesNoCertificateBelowTheLock(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(l.other(1, 2), l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	l.propose(r, l.proposal(a))
@@ -109,8 +125,10 @@ func TestTimeoutNamesNoCertificateBelowTheLock(t *testing.T) {
 	}
 }
 
-func TestTimeoutIsSentAgainUnchanged(t *testing.T) {
-	l := newLab(t, 4)
+func TestTimeoutIsSentAgainUnchanged(t *testing.T) { eachScheme(t, testTimeoutIsSentAgainUnchanged) }
+
+func testTimeoutIsSentAgainUnchanged(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(0, l.fresh())
 	first := sent[*Timeout](l.step(r, TimerExpired{1}, nil))
 	out := l.step(r, TimerExpired{1}, nil)
@@ -129,8 +147,10 @@ func TestTimeoutIsSentAgainUnchanged(t *testing.T) {
 	}
 }
 
-func TestRestartSendsTheSameAgain(t *testing.T) {
-	l := newLab(t, 4)
+func TestRestartSendsTheSameAgain(t *testing.T) { eachScheme(t, testRestartSendsTheSameAgain) }
+
+func testRestartSendsTheSameAgain(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	me := l.leader(1)
 	r, out := l.replica(me, l.fresh())
 	if out.Propose == nil {
@@ -175,8 +195,10 @@ func TestRestartSendsTheSameAgain(t *testing.T) {
 }
 
 // Jolteon section 3, commit rule: two adjacent certified blocks of consecutive rounds.
-func TestTwoChainCommits(t *testing.T) {
-	l := newLab(t, 4)
+func TestTwoChainCommits(t *testing.T) { eachScheme(t, testTwoChainCommits) }
+
+func testTwoChainCommits(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	l.propose(r, l.proposal(a))
@@ -217,7 +239,11 @@ func TestTwoChainCommits(t *testing.T) {
 }
 
 func TestConflictingFinalBlocksStopTheReplica(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testConflictingFinalBlocksStopTheReplica)
+}
+
+func testConflictingFinalBlocksStopTheReplica(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	r, _ := l.replica(-1, l.fresh())
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(a, l.qc(a, l.root), 2, "b")

@@ -2,17 +2,26 @@ package consensus
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
+	"hash"
 	"sync"
 
+	"github.com/metanode/metanode/internal/bls"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
 )
 
-// claim is a signature to be checked.
+// claim is a signature to be checked: of msg by an Ed25519 key, or, if there are parts, of those by BLS12-381 keys.
 type claim struct {
-	key sign.PublicKey
-	msg []byte
-	sig sign.Signature
+	key   sign.PublicKey
+	msg   []byte
+	parts []bls.Part
+	sig   Signature
+}
+
+// proposalClaim is the claim that a leader signed its proposal.
+func proposalClaim(by sign.PublicKey, id BlockID, sig sign.Signature) claim {
+	return claim{key: by, msg: ProposalSigningBytes(id), sig: sig[:]}
 }
 
 // signatures remembers valid signatures, so that one that came in a vote is not checked again in a certificate, nor
@@ -33,12 +42,39 @@ func newSignatures() *signatures {
 
 func (c *claim) id() digest.Digest {
 	h := sha256.New()
-	h.Write(c.key[:])
-	h.Write(c.sig[:])
+	if len(c.parts) > 0 {
+		c.hashParts(h)
+	} else {
+		h.Write(c.key[:])
+	}
+	h.Write(c.sig)
 	h.Write(c.msg)
 	var d digest.Digest
 	h.Sum(d[:0])
 	return d
+}
+
+// hashParts tells claims of parts from each other and from those of Ed25519, which begin with no key of zeros.
+func (c *claim) hashParts(h hash.Hash) {
+	var zero sign.PublicKey
+	h.Write(zero[:])
+	var n [8]byte
+	count := func(k int) {
+		binary.BigEndian.PutUint64(n[:], uint64(k))
+		h.Write(n[:])
+	}
+	count(len(c.parts))
+	for _, p := range c.parts {
+		count(len(p.Keys))
+		for _, k := range p.Keys {
+			if k != nil {
+				public := k.Public()
+				h.Write(public[:])
+			}
+		}
+		count(len(p.Msg))
+		h.Write(p.Msg)
+	}
 }
 
 func (s *signatures) has(id digest.Digest) bool {
@@ -66,8 +102,18 @@ func (s *signatures) learn(id digest.Digest) {
 	s.young[id] = struct{}{}
 }
 
+// learnSum remembers the signature of a certificate that was made here of valid ones, where that is another than theirs.
+func (s *signatures) learnSum(set *ValidatorSet, at []int, msg func(k int) []byte, sigs []Signature) {
+	if set.scheme == Ed25519 {
+		return
+	}
+	for _, c := range set.scheme.rules().claims(set, at, msg, sigs) {
+		s.learn(c.id())
+	}
+}
+
 // check reports whether all claims are valid.
-func (s *signatures) check(claims []claim) bool {
+func (s *signatures) check(claims ...claim) bool {
 	return len(s.bad(claims, true)) == 0
 }
 
@@ -107,14 +153,46 @@ func (s *signatures) bad(claims []claim, stop bool) []int {
 	return offenders
 }
 
+// valid reports whether the claims at the given places hold, each of them: what is in a batch may not lean on the rest.
 func valid(claims []claim, at []int) bool {
-	if len(at) == 1 {
-		c := &claims[at[0]]
-		return sign.Verify(c.key, c.msg, c.sig)
-	}
-	b := sign.NewBatch()
+	var single *claim
+	var batch *sign.Batch
+	var sums []bls.Claim
 	for _, i := range at {
-		b.Add(claims[i].key, claims[i].msg, claims[i].sig)
+		c := &claims[i]
+		if len(c.parts) > 0 {
+			if len(c.sig) != bls.SignatureSize || !c.decoded() {
+				return false
+			}
+			sums = append(sums, bls.Claim{Parts: c.parts, Sig: bls.Signature(c.sig)})
+			continue
+		}
+		if len(c.sig) != len(sign.Signature{}) {
+			return false
+		}
+		if len(at) == 1 {
+			single = c
+			break
+		}
+		if batch == nil {
+			batch = sign.NewBatch()
+		}
+		batch.Add(c.key, c.msg, sign.Signature(c.sig))
 	}
-	return b.Verify()
+	if single != nil {
+		return sign.Verify(single.key, single.msg, sign.Signature(single.sig))
+	}
+	return (batch == nil || batch.Verify()) && bls.Verify(sums)
+}
+
+// decoded reports whether every key of the parts is one.
+func (c *claim) decoded() bool {
+	for _, p := range c.parts {
+		for _, k := range p.Keys {
+			if k == nil {
+				return false
+			}
+		}
+	}
+	return true
 }

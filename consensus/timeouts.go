@@ -6,12 +6,13 @@ import "sort"
 // the certificates that a timeout carries lead into its view first.
 type timeouts struct {
 	set    *ValidatorSet
+	known  *signatures
 	from   map[int]*Timeout
 	weight uint64
 }
 
-func newTimeouts(set *ValidatorSet) *timeouts {
-	return &timeouts{set: set, from: make(map[int]*Timeout)}
+func newTimeouts(v *Verifier) *timeouts {
+	return &timeouts{set: v.set, known: v.known, from: make(map[int]*Timeout)}
 }
 
 func (ts *timeouts) reset() {
@@ -42,16 +43,14 @@ func (ts *timeouts) certificate() *TC {
 		at = append(at, i)
 	}
 	sort.Ints(at)
-	first := ts.from[at[0]]
-	tc := &TC{ChainID: first.Data.ChainID, Epoch: first.Data.Epoch, View: first.Data.View, HighQC: first.HighQC}
-	for _, i := range at {
-		t := ts.from[i]
-		if t.Data.HighQC > tc.HighQC.Data.View {
-			tc.HighQC = t.HighQC
-		}
-		tc.Entries = append(tc.Entries, TCEntry{
-			Validator: uint32(i), HighQC: t.Data.HighQC, LastVoted: t.Data.LastVoted, Sig: t.Sig,
-		})
+	list := make([]*Timeout, len(at))
+	for k, i := range at {
+		list[k] = ts.from[i]
 	}
+	tc, err := newTC(ts.set, at, list)
+	if err != nil {
+		return nil // nobody honest timed out
+	}
+	ts.known.learnSum(ts.set, at, tc.signed, []Signature{tc.Entries[0].Sig})
 	return tc
 }

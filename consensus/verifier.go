@@ -17,7 +17,7 @@ func refuse(format string, args ...any) error {
 }
 
 // Verifier turns messages into the verified types that Replica.Step accepts. Each method checks all that can be known
-// without the block tree: chain, epoch, membership, quorum weight, signatures by ZIP-215, canonical bitmaps, and the
+// without the block tree: chain, epoch, membership, quorum weight, signatures (of Ed25519 by ZIP-215), canonical bitmaps, and the
 // rules that bind the parts of one message together. It remembers valid signatures (bounded), so that a certificate
 // made of known votes costs hashing only. Safe for concurrent use; a replica shares its Verifier with whoever verifies the
 // messages for it, so that neither checks what the other has.
@@ -167,7 +167,7 @@ func (v *Verifier) TC(tc *TC) (VerifiedTC, error) {
 	if err := v.checkQC(&tc.HighQC); err != nil {
 		return VerifiedTC{}, err
 	}
-	if !v.known.check(claims) {
+	if !v.known.check(claims...) {
 		return VerifiedTC{}, refuse("timeout certificate of view %d: a signature is not valid", tc.View)
 	}
 	return VerifiedTC{tc}, nil
@@ -186,8 +186,18 @@ func (v *Verifier) Vote(vote *Vote) (CheckedVote, error) {
 		return CheckedVote{}, refuse("vote of epoch %d, not %d", d.Epoch, v.epoch)
 	case d.View == 0 || d.Block.IsZero():
 		return CheckedVote{}, refuse("vote for no block")
+	case len(vote.Sig) != v.set.scheme.rules().size():
+		return CheckedVote{}, refuse("vote with a signature of %d bytes: %s has %d", len(vote.Sig), v.set.scheme, v.set.scheme.rules().size())
 	}
 	return CheckedVote{vote, i}, nil
+}
+
+// Signed checks a vote's signature, for a shell that does not want to leave it to the replica.
+func (v *Verifier) Signed(vote CheckedVote) error {
+	if !v.known.check(v.set.claim(vote.index, vote.v.Data.SigningBytes(), vote.v.Sig)) {
+		return refuse("vote of view %d: the signature is not %s's", vote.v.Data.View, vote.v.Voter.Short())
+	}
+	return nil
 }
 
 // Timeout verifies a timeout with its certificates: the carried QC is the one that the signed view names and older than
@@ -210,7 +220,7 @@ func (v *Verifier) Timeout(t *Timeout) (VerifiedTimeout, error) {
 	if err := v.skip("timeout", d.View, &t.HighQC, t.LastTC, false); err != nil {
 		return VerifiedTimeout{}, err
 	}
-	if !v.known.check([]claim{{key: t.Voter, msg: d.SigningBytes(), sig: t.Sig}}) {
+	if !v.known.check(v.set.claim(i, d.SigningBytes(), t.Sig)) {
 		return VerifiedTimeout{}, refuse("timeout of view %d by %s: the signature is not valid", d.View, t.Voter.Short())
 	}
 	return VerifiedTimeout{t, i}, nil
@@ -254,7 +264,7 @@ func (v *Verifier) Proposal(p *Proposal) (VerifiedProposal, error) {
 
 // led checks that a validator proposed the block of this header, and might in its view.
 func (v *Verifier) led(h *Header, id BlockID, justify *QC, last []TC, sig sign.Signature) error {
-	if !v.known.check([]claim{{key: h.Proposer, msg: ProposalSigningBytes(id), sig: sig}}) {
+	if !v.known.check(proposalClaim(h.Proposer, id, sig)) {
 		return refuse("proposal of view %d: the signature is not %s's", h.View, h.Proposer.Short())
 	}
 	return v.skip("proposal", h.View, justify, last, true)
@@ -351,7 +361,7 @@ func (v *Verifier) Chain(blocks []*Block, proof *Finality) (VerifiedChain, error
 		}
 		claims = append(claims, c...)
 	}
-	if !v.known.check(claims) {
+	if !v.known.check(claims...) {
 		return VerifiedChain{}, refuse("blocks %d to %d: a certificate's signature is not valid", blocks[0].Header.Height, last.Header.Height)
 	}
 	return VerifiedChain{blocks, proof}, nil

@@ -1,23 +1,31 @@
 package consensus
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/internal/sign"
 )
 
 func cloneQC(q QC) QC {
 	q.Signers = append([]byte(nil), q.Signers...)
-	q.Sigs = append([]sign.Signature(nil), q.Sigs...)
+	q.Sigs = append([]Signature(nil), q.Sigs...)
+	for i := range q.Sigs {
+		q.Sigs[i] = bytes.Clone(q.Sigs[i])
+	}
 	return q
 }
 
 func TestVerifierRefusesBadQuorumCertificates(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testVerifierRefusesBadQuorumCertificates)
+}
+
+func testVerifierRefusesBadQuorumCertificates(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	good := l.qc(a, l.root)
+	other := newLab(t, 1-scheme, 4)
 	if _, err := l.verifier.QC(&good); err != nil {
 		t.Fatal(err)
 	}
@@ -27,13 +35,18 @@ func TestVerifierRefusesBadQuorumCertificates(t *testing.T) {
 		"another view":          func(q *QC) { q.Data.View++ },
 		"another block":         func(q *QC) { q.Data.Block[0] ^= 1 },
 		"another commit":        func(q *QC) { q.Data.CommitRef[0] ^= 1 },
-		"no quorum":             func(q *QC) { q.Signers, q.Sigs = []byte{3}, q.Sigs[:2] },
-		"a signature too few":   func(q *QC) { q.Sigs = q.Sigs[:2] },
+		"no quorum":             func(q *QC) { *q = l.qcBy(q.Data, 0, 1) },
+		"no signers":            func(q *QC) { q.Signers = nil },
+		"a signature too few":   func(q *QC) { q.Sigs = q.Sigs[:len(q.Sigs)-1] },
 		"a signature too many":  func(q *QC) { q.Sigs = append(q.Sigs, q.Sigs[0]) },
 		"signer out of set":     func(q *QC) { q.Signers = []byte{0x13} },
 		"trailing zero byte":    func(q *QC) { q.Signers = append(q.Signers, 0) },
-		"swapped signatures":    func(q *QC) { q.Sigs[0], q.Sigs[1] = q.Sigs[1], q.Sigs[0] },
-		"spoilt signature":      func(q *QC) { q.Sigs[2][40] ^= 1 },
+		"others' signatures":    func(q *QC) { x := l.qcBy(q.Data, 1, 2, 3); q.Sigs = x.Sigs },
+		"spoilt signature":      func(q *QC) { q.Sigs[len(q.Sigs)-1][40] ^= 1 },
+		"a longer signature":    func(q *QC) { q.Sigs[0] = append(q.Sigs[0], 0) },
+		"a shorter signature":   func(q *QC) { q.Sigs[0] = q.Sigs[0][:len(q.Sigs[0])-1] },
+		"no signature":          func(q *QC) { q.Sigs[0] = Signature{} },
+		"the other scheme":      func(q *QC) { *q = other.qcBy(q.Data, 0, 1, 2) },
 		"other signers":         func(q *QC) { q.Signers = []byte{0x0e} },
 		"unsigned, view 0":      func(q *QC) { *q = QC{Data: VoteData{ChainID: q.Data.ChainID, Block: q.Data.Block}} },
 		"genesis with a signer": func(q *QC) { g := GenesisQC(l.root); g.Signers, g.Sigs = q.Signers, q.Sigs; *q = g },
@@ -51,11 +64,15 @@ func TestVerifierRefusesBadQuorumCertificates(t *testing.T) {
 }
 
 func TestVerifierRefusesBadTimeoutCertificates(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testVerifierRefusesBadTimeoutCertificates)
+}
+
+func testVerifierRefusesBadTimeoutCertificates(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	qa := l.qc(a, l.root)
 	good := func() TC {
-		ts := newTimeouts(l.verifier.set)
+		ts := newTimeouts(l.verifier)
 		ts.add(VerifiedTimeout{l.timeout(0, 3, GenesisQC(l.root)), 0})
 		ts.add(VerifiedTimeout{l.timeout(2, 3, qa), 2})
 		ts.add(VerifiedTimeout{l.timeout(3, 3, GenesisQC(l.root)), 3})
@@ -84,6 +101,21 @@ func TestVerifierRefusesBadTimeoutCertificates(t *testing.T) {
 		"a vote after the view":           func(tc *TC) { tc.Entries[0].LastVoted = 4 },
 		"another last vote":               func(tc *TC) { tc.Entries[0].LastVoted = 2 },
 		"a certificate of its own view":   func(tc *TC) { tc.View = 1 },
+		"a spoilt signature":              func(tc *TC) { tc.Entries[0].Sig = bytes.Clone(tc.Entries[0].Sig); tc.Entries[0].Sig[9] ^= 1 },
+		"a signature less":                func(tc *TC) { tc.Entries[0].Sig = Signature{} },
+		"a signature in the wrong place": func(tc *TC) {
+			e := tc.Entries
+			e[0].Sig, e[2].Sig = e[2].Sig, e[0].Sig
+		},
+		"a signature too many": func(tc *TC) {
+			for i := range tc.Entries {
+				if len(tc.Entries[i].Sig) == 0 {
+					tc.Entries[i].Sig = tc.Entries[0].Sig
+					return
+				}
+			}
+			tc.Entries[0].Sig = append(bytes.Clone(tc.Entries[0].Sig), tc.Entries[1].Sig...)
+		},
 	} {
 		tc := good()
 		spoil(&tc)
@@ -93,8 +125,10 @@ func TestVerifierRefusesBadTimeoutCertificates(t *testing.T) {
 	}
 }
 
-func TestVerifierRefusesBadTimeouts(t *testing.T) {
-	l := newLab(t, 4)
+func TestVerifierRefusesBadTimeouts(t *testing.T) { eachScheme(t, testVerifierRefusesBadTimeouts) }
+
+func testVerifierRefusesBadTimeouts(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	g := GenesisQC(l.root)
 	a := l.block(l.root, g, 1, "a")
 	qa := l.qc(a, l.root)
@@ -119,14 +153,21 @@ func TestVerifierRefusesBadTimeouts(t *testing.T) {
 		t.Errorf("another last vote: %v", err)
 	}
 	bad = *good
+	bad.Sig = bad.Sig[:len(bad.Sig)-1]
+	if _, err := l.verifier.Timeout(&bad); !errors.Is(err, ErrRefused) {
+		t.Errorf("a shorter signature: %v", err)
+	}
+	bad = *good
 	bad.Voter = l.keys[1].Public()
 	if _, err := l.verifier.Timeout(&bad); !errors.Is(err, ErrRefused) {
 		t.Errorf("another's signature: %v", err)
 	}
 }
 
-func TestReplicaRefusesBadProposals(t *testing.T) {
-	l := newLab(t, 4)
+func TestReplicaRefusesBadProposals(t *testing.T) { eachScheme(t, testReplicaRefusesBadProposals) }
+
+func testReplicaRefusesBadProposals(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	g := GenesisQC(l.root)
 	for name, spoil := range map[string]func(b *Block){
 		"another chain":            func(b *Block) { b.Header.ChainID[0] ^= 1 },
@@ -174,7 +215,11 @@ func TestReplicaRefusesBadProposals(t *testing.T) {
 }
 
 func TestFinalityRefusesWhatIsNotFinal(t *testing.T) {
-	l := newLab(t, 4)
+	eachScheme(t, testFinalityRefusesWhatIsNotFinal)
+}
+
+func testFinalityRefusesWhatIsNotFinal(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 4)
 	a := l.block(l.root, GenesisQC(l.root), 1, "a")
 	b := l.block(a, l.qc(a, l.root), 2, "b")
 	c := l.block(b, l.qc(b, a), 3, "c")
@@ -203,7 +248,7 @@ func TestFinalityRefusesWhatIsNotFinal(t *testing.T) {
 			t.Errorf("%s: %v, want ErrNotFinal", name, err)
 		}
 	}
-	other := newLab(t, 5)
+	other := newLab(t, scheme, 5)
 	if err := good().Verify(l.verifier.chain, other.verifier.set); !errors.Is(err, ErrNotFinal) {
 		t.Errorf("another set: %v", err)
 	}
@@ -212,18 +257,20 @@ func TestFinalityRefusesWhatIsNotFinal(t *testing.T) {
 	}
 }
 
-func TestSignaturesFindEveryOffender(t *testing.T) {
-	l := newLab(t, 7)
+func TestSignaturesFindEveryOffender(t *testing.T) { eachScheme(t, testSignaturesFindEveryOffender) }
+
+func testSignaturesFindEveryOffender(t *testing.T, scheme Scheme) {
+	l := newLab(t, scheme, 7)
 	for _, mask := range []int{0, 1, 2, 0x40, 0x41, 0x2a, 0x55, 0x7e, 0x7f} {
 		known := newSignatures()
 		var claims []claim
 		for i, k := range l.keys {
 			msg := []byte{byte(i), byte(mask)}
-			s := k.Sign(msg)
+			s := NewSigner(scheme, k).Sign(msg)
 			if mask>>i&1 == 1 {
 				s[7] ^= 1
 			}
-			claims = append(claims, claim{k.Public(), msg, s})
+			claims = append(claims, l.verifier.set.claim(i, msg, s))
 		}
 		got := 0
 		for _, i := range known.bad(claims, false) {
@@ -232,7 +279,7 @@ func TestSignaturesFindEveryOffender(t *testing.T) {
 		if got != mask {
 			t.Fatalf("offenders %b, found %b", mask, got)
 		}
-		if known.check(claims) != (mask == 0) {
+		if known.check(claims...) != (mask == 0) {
 			t.Fatalf("offenders %b: wrong verdict afterwards", mask)
 		}
 	}

@@ -37,7 +37,7 @@ func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
 		vs.byView[view] = m
 	}
 	if b := m[cv.index]; b != nil {
-		if b.vote.Data == cv.v.Data && b.vote.Sig == cv.v.Sig {
+		if b.vote.same(cv.v) {
 			return nil
 		}
 		if !valid && !vs.valid(cv.v) {
@@ -56,45 +56,57 @@ func (vs *votes) add(cv CheckedVote, valid bool, out *Output) *QC {
 }
 
 func (vs *votes) valid(v *Vote) bool {
-	return vs.known.check([]claim{{key: v.Voter, msg: v.Data.SigningBytes(), sig: v.Sig}})
+	i, _ := vs.set.Index(v.Voter)
+	return vs.known.check(vs.set.claim(i, v.Data.SigningBytes(), v.Sig))
 }
 
-// certify makes the certificate for data if the votes for it weigh a quorum, after checking the signatures.
+// certify makes the certificate for data if the votes for it weigh a quorum, after checking the signatures: first that of
+// the certificate, which is one check under every scheme, and only if that fails each vote's.
 func (vs *votes) certify(m map[int]*ballot, data VoteData, out *Output) *QC {
 	at, weight := vs.tally(m, data)
 	if !vs.set.IsQuorum(weight) {
 		return nil
 	}
 	msg := data.SigningBytes()
+	if qc := vs.seal(m, data, at); qc != nil && vs.known.check(vs.set.scheme.rules().claims(vs.set, at, always(msg), qc.Sigs)...) {
+		return qc
+	}
 	var claims []claim
 	var whose []int
 	for _, i := range at {
 		if b := m[i]; !b.valid {
-			claims = append(claims, claim{b.vote.Voter, msg, b.vote.Sig})
+			claims = append(claims, vs.set.claim(i, msg, b.vote.Sig))
 			whose = append(whose, i)
 		}
 	}
-	bad := vs.known.bad(claims, false)
-	for _, k := range bad {
+	for _, k := range vs.known.bad(claims, false) {
 		out.BadVotes = append(out.BadVotes, m[whose[k]].vote)
 		delete(m, whose[k])
-	}
-	if len(bad) > 0 {
-		if at, weight = vs.tally(m, data); !vs.set.IsQuorum(weight) {
-			at = nil
-		}
 	}
 	for _, i := range whose {
 		if b := m[i]; b != nil {
 			b.valid = true
 		}
 	}
-	if at == nil {
+	if at, weight = vs.tally(m, data); !vs.set.IsQuorum(weight) {
 		return nil
 	}
-	qc := &QC{Data: data, Signers: signerBitmap(at)}
-	for _, i := range at {
-		qc.Sigs = append(qc.Sigs, m[i].vote.Sig)
+	qc := vs.seal(m, data, at)
+	if qc != nil {
+		vs.known.learnSum(vs.set, at, always(msg), qc.Sigs)
+	}
+	return qc
+}
+
+// seal makes the certificate of the votes at the given places, or nil if they do not add up to one.
+func (vs *votes) seal(m map[int]*ballot, data VoteData, at []int) *QC {
+	sigs := make([]Signature, len(at))
+	for k, i := range at {
+		sigs[k] = m[i].vote.Sig
+	}
+	qc, err := NewQC(vs.set, data, at, sigs)
+	if err != nil {
+		return nil
 	}
 	return qc
 }

@@ -197,7 +197,13 @@ func TestAllFourValidatorsChange(t *testing.T) {
 
 // TestAnEquivocatingKeyIsRemoved takes a validator's key to another machine, as a thief would, and votes twice with it.
 func TestAnEquivocatingKeyIsRemoved(t *testing.T) {
-	n := up(t, 4)
+	for _, scheme := range consensus.Schemes() {
+		t.Run(scheme.String(), func(t *testing.T) { equivocatingKeyIsRemoved(t, scheme) })
+	}
+}
+
+func equivocatingKeyIsRemoved(t *testing.T, scheme consensus.Scheme) {
+	n := up(t, 4, "--signature-scheme", scheme.String())
 	thief := n.peers[3]
 	n.kill(thief)
 	key, err := keyfile.Load(filepath.Join(thief.Dir, "keys", keyfile.Validator.FileName()), keyfile.Validator)
@@ -211,7 +217,7 @@ func TestAnEquivocatingKeyIsRemoved(t *testing.T) {
 	topic := n.voteTopic(head.Chain.Name)
 	for _, what := range []string{"one block", "another block"} {
 		d := consensus.VoteData{ChainID: head.Chain.ID, View: consensus.View(head.Head.View + 3), Block: digest.Of([]byte(what))}
-		v := consensus.Vote{Data: d, Voter: key.Public(), Sig: key.Sign(d.SigningBytes())}
+		v := consensus.Vote{Data: d, Voter: key.Public(), Sig: consensus.NewSigner(scheme, key).Sign(d.SigningBytes())}
 		if err := topic.Publish(t.Context(), v.Encode()); err != nil {
 			t.Fatal(err)
 		}

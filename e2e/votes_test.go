@@ -99,7 +99,7 @@ func (o *observer) hear(kind driver.Kind, data []byte) p2p.Verdict {
 	switch kind {
 	case driver.KindVote:
 		v, err := consensus.DecodeVote(data)
-		if err != nil || !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
+		if err != nil || len(v.Sig) != len(sign.Signature{}) || !sign.Verify(v.Voter, v.Data.SigningBytes(), sign.Signature(v.Sig)) {
 			return p2p.Reject
 		}
 		at := spot{v.Voter, v.Data.View}
@@ -120,7 +120,7 @@ func (o *observer) hear(kind driver.Kind, data []byte) p2p.Verdict {
 		}
 	case driver.KindTimeout:
 		x, err := consensus.DecodeTimeout(data)
-		if err != nil || !sign.Verify(x.Voter, x.Data.SigningBytes(), x.Sig) {
+		if err != nil || len(x.Sig) != len(sign.Signature{}) || !sign.Verify(x.Voter, x.Data.SigningBytes(), sign.Signature(x.Sig)) {
 			return p2p.Reject
 		}
 		at := spot{x.Voter, x.Data.View}

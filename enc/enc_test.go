@@ -41,7 +41,12 @@ func testKey(kind string, i int) sign.PrivateKey {
 
 func newChain(t testing.TB, n int, edit func(*Genesis)) *chain {
 	t.Helper()
-	c := &chain{t: t, id: digest.Of([]byte("chain")), client: testKey("client", 0), validators: testValidators(0, 4)}
+	return newChainOf(t, n, testValidators(0, 4), edit)
+}
+
+func newChainOf(t testing.TB, n int, validators []consensus.Validator, edit func(*Genesis)) *chain {
+	t.Helper()
+	c := &chain{t: t, id: digest.Of([]byte("chain")), client: testKey("client", 0), validators: validators}
 	g := Genesis{OpenClients: true, SQLEngine: testEngine, SQLBytes: 1000, Params: DefaultParams()}
 	for i := range n {
 		k := testKey("node", i)

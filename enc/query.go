@@ -20,7 +20,7 @@ func read[T any](s *State, k []byte) (*T, bool) {
 		return nil, false
 	}
 	v := new(T)
-	if err := canon.Unmarshal(b, v); err != nil {
+	if err := canon.UnmarshalOwn(b, v); err != nil {
 		return nil, false
 	}
 	return v, true

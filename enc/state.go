@@ -172,7 +172,7 @@ func (s *State) get(k []byte, v any) bool {
 	if !ok {
 		return false
 	}
-	if err := canon.Unmarshal(b, v); err != nil {
+	if err := canon.UnmarshalOwn(b, v); err != nil {
 		s.corrupt(k, err)
 		return false
 	}

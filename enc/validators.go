@@ -24,7 +24,8 @@ type ProposeValidators struct {
 func (p *ProposeValidators) ID() digest.Digest { return digest.Sum("enc/validators/1", canon.Must(p)) }
 
 func (p *ProposeValidators) check() error {
-	if _, err := consensus.NewValidatorSet(p.Next); err != nil {
+	// What proves the keys is dear to check, and checked once the sender is known to be a validator.
+	if _, err := consensus.StoredValidatorSet(p.Next); err != nil {
 		return err
 	}
 	peers := make(map[sign.PublicKey]bool, len(p.Next))
@@ -121,7 +122,7 @@ func (s *State) ruling() (*reign, *consensus.ValidatorSet, bool) {
 	if !s.get(key(keyValidators), &r) {
 		return nil, nil, false
 	}
-	set, err := consensus.NewValidatorSet(r.Validators)
+	set, err := consensus.StoredValidatorSet(r.Validators)
 	if err != nil {
 		s.corrupt(key(keyValidators), err)
 		return nil, nil, false
@@ -144,6 +145,9 @@ func (s *State) propose(who sign.PublicKey, p *ProposeValidators, seen []byte) e
 		return refusal(fmt.Sprintf("epoch %d has just been closed: make the proposal again in the next", r.Epoch))
 	}
 	next, err := consensus.NewValidatorSet(p.Next)
+	if err == nil {
+		err = next.Follows(set)
+	}
 	if err != nil {
 		return err
 	}

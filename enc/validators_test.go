@@ -25,14 +25,35 @@ func testValidators(from, n int) []consensus.Validator {
 	return list
 }
 
+// summing gives validators the keys of BLS12-381.
+func summing(list []consensus.Validator) []consensus.Validator {
+	list = slices.Clone(list)
+	for i := range list {
+		for k := range 16 {
+			if key := testKey("validator", k); key.Public() == list[i].Key {
+				list[i].BLS = consensus.ProveBLS(key)
+			}
+		}
+	}
+	return list
+}
+
 // equivocation is evidence that validator i voted twice.
 func (c *chain) equivocation(i int) consensus.Evidence {
 	k := testKey("validator", i)
+	e := consensus.Evidence{Kind: consensus.DoubleVote, Key: k.Public(), View: 7}
+	scheme := consensus.Ed25519
+	if !c.validators[0].BLS.IsZero() {
+		scheme = consensus.BLS12381
+		b := consensus.ProveBLS(k)
+		e.BLS, e.Link = b.Key, b.Link
+	}
 	half := func(what string) consensus.Signed {
 		d := consensus.VoteData{ChainID: c.id, View: 7, Block: digest.Of([]byte(what))}
-		return consensus.Signed{Data: canon.Must(&d), Sig: k.Sign(d.SigningBytes())}
+		return consensus.Signed{Data: canon.Must(&d), Sig: consensus.NewSigner(scheme, k).Sign(d.SigningBytes())}
 	}
-	return consensus.Evidence{Kind: consensus.DoubleVote, Key: k.Public(), View: 7, First: half("a"), Second: half("b")}
+	e.First, e.Second = half("a"), half("b")
+	return e
 }
 
 // send makes a block of one proposal by validator i.
@@ -314,4 +335,38 @@ func TestValidatorsFollowTheNaiveRules(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Under BLS12-381 a change brings keys with their proofs, and is refused without.
+func TestValidatorsOfBLSChangeWithProvenKeys(t *testing.T) {
+	c := newChainOf(t, 1, summing(testValidators(0, 4)), nil)
+	next := summing(testValidators(1, 5))
+	borrowed, unproven := slices.Clone(next), slices.Clone(next)
+	borrowed[4].BLS = next[3].BLS
+	unproven[4].BLS.Proof = next[3].BLS.Proof
+	for why, list := range map[string][]consensus.Validator{
+		"the chain's scheme is bls12-381": testValidators(1, 5), "proof of possession": unproven,
+	} {
+		c.send(0, 0, list)
+		c.refused(1)
+		if r := c.refusal().Reason; !strings.Contains(r, why) {
+			t.Errorf("%q, want %q", r, why)
+		}
+	}
+	if _, err := NewBody(c.id, 1, [16]byte{}, &ProposeValidators{Next: borrowed}); err == nil || !strings.Contains(err.Error(), "stands twice") {
+		t.Errorf("a bls key twice: %v", err)
+	}
+	for i := range 3 {
+		c.send(i, 0, next)
+		c.refused(0)
+	}
+	c.block()
+	c.set(1, next)
+	c.block(c.cmd(c.client, &ReportEvidence{Evidence: c.equivocation(2)}))
+	c.refused(0)
+	if list := c.s.Convictions(); len(list) != 1 || !list[0].Removed || list[0].Evidence.Verify(c.id) != nil {
+		t.Fatalf("%+v", list)
+	}
+	c.block()
+	c.set(2, without(next, testKey("validator", 2).Public()))
 }

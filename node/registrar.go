@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,20 @@ func (r *registrar) drain(on bool) {
 	}
 }
 
+// offer is a policy that a node can hold work to.
+type offer struct {
+	mode   string
+	digest digest.Digest
+}
+
+// offers are the shipped policies. They are wanted after every block, and a digest takes the text of the policy.
+var offers = sync.OnceValue(func() (list []offer) {
+	for _, p := range cage.Policies() {
+		list = append(list, offer{p.Mode, p.Digest()})
+	}
+	return list
+})
+
 // wanted is what the chain should know.
 func (r *registrar) wanted() enc.RegisterNode {
 	n := r.n
@@ -61,9 +76,9 @@ func (r *registrar) wanted() enc.RegisterNode {
 	if reg.Memory == 0 {
 		reg.Memory = r.memory
 	}
-	for _, p := range cage.Policies() {
-		if n.cage.ReadyFor(p.Mode) == nil {
-			reg.Policies = append(reg.Policies, p.Digest())
+	for _, p := range offers() {
+		if n.cage.ReadyFor(p.mode) == nil {
+			reg.Policies = append(reg.Policies, p.digest)
 		}
 	}
 	slices.SortFunc(reg.Policies, digest.Digest.Compare)

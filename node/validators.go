@@ -104,12 +104,12 @@ func (b *backend) Validators(context.Context) (api.Validators, error) {
 	if next := state.NextValidators(); next != nil { // the head closes the epoch
 		epoch, list = epoch+1, next
 	}
-	set, err := consensus.NewValidatorSet(list)
+	set, err := consensus.StoredValidatorSet(list)
 	if err != nil {
 		return api.Validators{}, err
 	}
 	v := api.Validators{
-		Epoch: uint64(epoch), Digest: set.Digest(), Total: set.Total(), Quorum: 2*set.Total()/3 + 1,
+		Epoch: uint64(epoch), Digest: set.Digest(), Scheme: set.Scheme().String(), Total: set.Total(), Quorum: 2*set.Total()/3 + 1,
 		Validators: publicSet(list), Proposals: []api.Proposal{},
 	}
 	for _, p := range state.Proposals() {
@@ -121,7 +121,7 @@ func (b *backend) Validators(context.Context) (api.Validators, error) {
 func publicSet(list []consensus.Validator) []api.Validator {
 	out := []api.Validator{}
 	for _, x := range list {
-		out = append(out, api.Validator{Key: x.Key, Weight: x.Weight, Peer: x.Peer, Name: x.Name})
+		out = append(out, api.Validator{Key: x.Key, Weight: x.Weight, Peer: x.Peer, Name: x.Name, BLS: x.BLS})
 	}
 	return out
 }
@@ -150,7 +150,7 @@ func (b *backend) Trust(_ context.Context, epoch uint64) (*api.TrustFile, error)
 		if err != nil {
 			return nil, err
 		}
-		set, err := consensus.NewValidatorSet(b.n.genesis.Validators)
+		set, err := consensus.StoredValidatorSet(b.n.genesis.Validators)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ func (b *backend) Trust(_ context.Context, epoch uint64) (*api.TrustFile, error)
 	if err != nil {
 		return nil, err
 	}
-	set, err := consensus.NewValidatorSet(h.Next)
+	set, err := consensus.StoredValidatorSet(h.Next)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func TestEvidenceIsReportedOnce(t *testing.T) {
 	await(t, n, "a first block", func(h *head) bool { return h.header.Height > 0 })
 	half := func(what string) consensus.Signed {
 		d := consensus.VoteData{ChainID: n.ledger.chain, View: 1 << 40, Block: digest.Of([]byte(what))}
-		return consensus.Signed{Data: canon.Must(&d), Sig: testKey.Sign(d.SigningBytes())}
+		return consensus.Signed{Data: canon.Must(&d), Sig: consensus.NewSigner(consensus.Ed25519, testKey).Sign(d.SigningBytes())}
 	}
 	e := consensus.Evidence{Kind: consensus.DoubleVote, Key: testKey.Public(), View: 1 << 40, First: half("a"), Second: half("b")}
 	n.accused(e)

@@ -25,7 +25,7 @@ func NewHandover(h *consensus.Handover) Handover {
 func trustValidators(list []consensus.Validator) []TrustValidator {
 	out := []TrustValidator{}
 	for _, v := range list {
-		out = append(out, TrustValidator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name})
+		out = append(out, TrustValidator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name, BLS: v.BLS})
 	}
 	return out
 }
@@ -33,7 +33,7 @@ func trustValidators(list []consensus.Validator) []TrustValidator {
 func validatorsOf(list []TrustValidator) []consensus.Validator {
 	out := make([]consensus.Validator, 0, len(list))
 	for _, v := range list {
-		out = append(out, consensus.Validator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name})
+		out = append(out, consensus.Validator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name, BLS: v.BLS})
 	}
 	return out
 }

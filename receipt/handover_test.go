@@ -74,7 +74,11 @@ func TestHandoversMustLeadToTheBlock(t *testing.T) {
 }
 
 func TestTrustFileGoesOnByHandoversOnly(t *testing.T) {
-	c, r := sealedLater(t, 2, func(*receipt.Placement) {})
+	eachScheme(t, testTrustFileGoesOnByHandoversOnly)
+}
+
+func testTrustFileGoesOnByHandoversOnly(t *testing.T, scheme consensus.Scheme) {
+	c, r := sealedOf(t, scheme, 2, func(*receipt.Placement) {})
 	f := later(t, c, 2)
 	if f.Checkpoint.Epoch != 2 || f.Checkpoint.Block != c.headers[2].ID() || f.Validators[0].Key != c.keys[0].Public() {
 		t.Errorf("%+v", f.Checkpoint)
@@ -97,7 +101,12 @@ func TestTrustFileGoesOnByHandoversOnly(t *testing.T) {
 // changing exports a history of two changes, from a block on.
 func changing(t testing.TB, from int) (*chain, []string) {
 	t.Helper()
-	c := newChain(t)
+	return changingOf(t, consensus.Ed25519, from)
+}
+
+func changingOf(t testing.TB, scheme consensus.Scheme, from int) (*chain, []string) {
+	t.Helper()
+	c := newChainOf(t, scheme)
 	c.add(otherEvent(1))
 	c.change(t) // block 2
 	c.add(otherEvent(2), otherEvent(3))
@@ -133,9 +142,11 @@ func changing(t testing.TB, from int) (*chain, []string) {
 	return c, strings.SplitAfter(strings.TrimSuffix(b.String(), "\n"), "\n")
 }
 
-func TestAuditFollowsHandovers(t *testing.T) {
+func TestAuditFollowsHandovers(t *testing.T) { eachScheme(t, testAuditFollowsHandovers) }
+
+func testAuditFollowsHandovers(t *testing.T, scheme consensus.Scheme) {
 	for from := range 6 {
-		c, lines := changing(t, from)
+		c, lines := changingOf(t, scheme, from)
 		for epoch := range 3 {
 			r := receipt.VerifyAudit(strings.NewReader(strings.Join(lines, "")), later(t, c, epoch))
 			if !r.Valid() {
@@ -162,6 +173,36 @@ func TestAuditWithHandoversRefusesChangedBytes(t *testing.T) {
 		removed := append(append([]string{}, lines[:i]...), lines[i+1:]...)
 		if r := receipt.VerifyAudit(strings.NewReader(strings.Join(removed, "")), c.trust()); r.Valid() {
 			t.Errorf("without line %d: accepted", i+1)
+		}
+	}
+}
+
+// A trust file and a receipt of a chain of BLS12-381 hold the keys that votes are checked with: none may be changed.
+func TestReceiptWithChangedBLSKeysIsRefused(t *testing.T) {
+	c, r := sealedOf(t, consensus.BLS12381, 1, func(*receipt.Placement) {})
+	if report := receipt.Verify(r, c.trust(), nil); !report.Valid() {
+		t.Fatalf("%+v", report.Steps)
+	}
+	other := consensus.ProveBLS(testKey(77))
+	for name, spoil := range map[string]func(k *consensus.BLSKey){
+		"another key":   func(k *consensus.BLSKey) { *k = other },
+		"another proof": func(k *consensus.BLSKey) { k.Proof = other.Proof },
+		"another link":  func(k *consensus.BLSKey) { k.Link = other.Link },
+		"no key":        func(k *consensus.BLSKey) { *k = consensus.BLSKey{} },
+	} {
+		trust := c.trust()
+		spoil(&trust.Validators[1].BLS)
+		if raw, err := trust.Encode(); err != nil {
+			t.Fatal(err)
+		} else if _, err := receipt.ParseTrust(raw); err == nil {
+			t.Errorf("%s in the trust file: accepted", name)
+		}
+		bad := *r
+		bad.Handovers = append([]receipt.Handover(nil), r.Handovers...)
+		bad.Handovers[0].Validators = append([]receipt.TrustValidator(nil), r.Handovers[0].Validators...)
+		spoil(&bad.Handovers[0].Validators[1].BLS)
+		if receipt.Verify(&bad, c.trust(), nil).Valid() {
+			t.Errorf("%s in a handover: accepted", name)
 		}
 	}
 }

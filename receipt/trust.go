@@ -45,10 +45,11 @@ type Checkpoint struct {
 
 // TrustValidator is one validator, in set order.
 type TrustValidator struct {
-	Key    sign.PublicKey `json:"key"`
-	Weight uint64         `json:"weight"`
-	Peer   sign.PublicKey `json:"peer"`
-	Name   string         `json:"name"`
+	Key    sign.PublicKey   `json:"key"`
+	Weight uint64           `json:"weight"`
+	Peer   sign.PublicKey   `json:"peer"`
+	Name   string           `json:"name"`
+	BLS    consensus.BLSKey `json:"bls,omitzero"` // of all validators, if the chain's signature scheme is bls12-381
 }
 
 // NewTrustFile makes the trust file of a chain at a final block that is followed by the validators set: genesis, or the

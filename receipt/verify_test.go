@@ -27,14 +27,32 @@ type chain struct {
 	handovers []*consensus.Handover
 }
 
-func newChain(t testing.TB) *chain {
+func newChain(t testing.TB) *chain { return newChainOf(t, consensus.Ed25519) }
+
+// eachScheme runs a test under every signature scheme.
+func eachScheme(t *testing.T, test func(*testing.T, consensus.Scheme)) {
+	for _, s := range consensus.Schemes() {
+		t.Run(s.String(), func(t *testing.T) { test(t, s) })
+	}
+}
+
+// member is the validator with key k.
+func member(scheme consensus.Scheme, k, peer sign.PrivateKey, name string) consensus.Validator {
+	v := consensus.Validator{Key: k.Public(), Weight: 1, Peer: peer.Public(), Name: name}
+	if scheme == consensus.BLS12381 {
+		v.BLS = consensus.ProveBLS(k)
+	}
+	return v
+}
+
+func newChainOf(t testing.TB, scheme consensus.Scheme) *chain {
 	t.Helper()
 	c := &chain{}
-	g := &consensus.Genesis{Version: consensus.ProtocolVersion, Name: "devnet", TimestampMs: 1_700_000_000_000, BlockTimeMs: 1000, MaxTxsPerBlock: 100, App: []byte{}}
+	g := &consensus.Genesis{Scheme: scheme, Version: consensus.ProtocolVersion, Name: "devnet", TimestampMs: 1_700_000_000_000, BlockTimeMs: 1000, MaxTxsPerBlock: 100, App: []byte{}}
 	for i := range 4 {
 		k := testKey(byte(10 + i))
 		c.keys = append(c.keys, k)
-		g.Validators = append(g.Validators, consensus.Validator{Key: k.Public(), Weight: 1, Peer: testKey(byte(20 + i)).Public(), Name: fmt.Sprint("node", i)})
+		g.Validators = append(g.Validators, member(scheme, k, testKey(byte(20+i)), fmt.Sprint("node", i)))
 	}
 	set, err := consensus.NewValidatorSet(g.Validators)
 	if err != nil {
@@ -70,11 +88,15 @@ func (c *chain) add(events ...receipt.Event) *consensus.Header {
 // certify is a quorum's word that h is final.
 func (c *chain) certify(h *consensus.Header) consensus.QC {
 	d := consensus.VoteData{ChainID: c.genesis.ChainID(), Epoch: h.Epoch, View: h.View + 1, Block: digest.Of([]byte("child")), CommitRef: h.ID()}
-	q := consensus.QC{Data: d, Signers: []byte{0b0111}}
+	var sigs []consensus.Signature
 	for _, k := range c.keys[:3] {
-		q.Sigs = append(q.Sigs, k.Sign(d.SigningBytes()))
+		sigs = append(sigs, consensus.NewSigner(c.genesis.Scheme, k).Sign(d.SigningBytes()))
 	}
-	return q
+	q, err := consensus.NewQC(c.set, d, []int{0, 1, 2}, sigs)
+	if err != nil {
+		panic(err)
+	}
+	return *q
 }
 
 // change closes the epoch in favour of four other validators, whose keys are certify's from then on.
@@ -88,7 +110,7 @@ func (c *chain) change(t testing.TB) {
 	for i := range 4 {
 		k := testKey(byte(100 + 8*len(c.handovers) + i))
 		keys = append(keys, k)
-		o.Next = append(o.Next, consensus.Validator{Key: k.Public(), Weight: 1, Peer: testKey(byte(20 + i)).Public(), Name: fmt.Sprint("next", i)})
+		o.Next = append(o.Next, member(c.genesis.Scheme, k, testKey(byte(20+i)), fmt.Sprint("next", i)))
 	}
 	set, err := consensus.NewValidatorSet(o.Next)
 	if err != nil {
@@ -126,7 +148,12 @@ func sealedOn(t testing.TB, change func(*receipt.Placement)) (*chain, *receipt.R
 // sealedLater is sealedOn after some changes of all validators.
 func sealedLater(t testing.TB, changes int, change func(*receipt.Placement)) (*chain, *receipt.Receipt) {
 	t.Helper()
-	c := newChain(t)
+	return sealedOf(t, consensus.Ed25519, changes, change)
+}
+
+func sealedOf(t testing.TB, scheme consensus.Scheme, changes int, change func(*receipt.Placement)) (*chain, *receipt.Receipt) {
+	t.Helper()
+	c := newChainOf(t, scheme)
 	for range changes {
 		c.change(t)
 	}
@@ -176,8 +203,10 @@ func text(t testing.TB, v interface{ Encode() ([]byte, error) }) []byte {
 	return b
 }
 
-func TestReceiptVerifiesOffline(t *testing.T) {
-	c, r := sealed(t)
+func TestReceiptVerifiesOffline(t *testing.T) { eachScheme(t, testReceiptVerifiesOffline) }
+
+func testReceiptVerifiesOffline(t *testing.T, scheme consensus.Scheme) {
+	c, r := sealedOf(t, scheme, 0, func(*receipt.Placement) {})
 	trust, err := receipt.ParseTrust(text(t, c.trust()))
 	if err != nil {
 		t.Fatal(err)

@@ -94,12 +94,55 @@ func TestProposalsAreCheckedBeforeTheyAreSigned(t *testing.T) {
 	check("with another set than the one of that id", "approve", "--validator-key", theirs, lie.ID.Short())
 }
 
+// A new validator of a chain of bls12-381 comes with its key for votes, and a card without one is refused.
+func TestProposalCarriesTheBLSKeyOfTheCard(t *testing.T) {
+	home, key, added := t.TempDir(), freshKey(t), freshKey(t)
+	if err := keyfile.Save(filepath.Join(home, "keys", keyfile.Validator.FileName()), keyfile.Validator, key); err != nil {
+		t.Fatal(err)
+	}
+	set := someSet(t, key, "anna")
+	set[0].BLS = consensus.ProveBLS(key)
+	v := api.Validators{Total: 1, Quorum: 1, Validators: set, Proposals: []api.Proposal{}}
+	url := fakeNode(t, map[string]any{"GET /v1/chain/validators": v})
+	file := func(c card) string {
+		path := filepath.Join(t.TempDir(), "card.json")
+		raw, err := json.Marshal(c)
+		if err == nil {
+			err = os.WriteFile(path, raw, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c := card{Name: "emil", Node: freshKey(t).Public(), Validator: added.Public(), Operator: freshKey(t).Public()}
+	bare := file(c)
+	c.BLS = consensus.ProveBLS(key)
+	another := file(c)
+	c.BLS = consensus.ProveBLS(added)
+	good := file(c)
+	propose := func(card string) string {
+		_, _, errs := bpi(t, home, "--api", url, "chain", "validators", "propose", "--add", card)
+		return errs
+	}
+	if errs := propose(bare); !strings.Contains(errs, "has no bls key") {
+		t.Errorf("a card without a bls key: %q", errs)
+	}
+	if errs := propose(another); !strings.Contains(errs, "does not own to bls key") {
+		t.Errorf("a card with another's bls key: %q", errs)
+	}
+	next, err := nextWith(set, good, consensus.BLS12381)
+	if err != nil || next[1].BLS != c.BLS || proposal(&v, next).Next[1].BLS != c.BLS {
+		t.Errorf("%+v, %v", next, err)
+	}
+}
+
 func TestEvidenceIsCheckedHere(t *testing.T) {
 	chain := api.ChainStatus{Chain: api.Chain{ID: digest.Of([]byte("chain")), Name: "test"}}
 	key := freshKey(t)
 	half := func(what string) consensus.Signed {
 		d := consensus.VoteData{ChainID: chain.Chain.ID, View: 7, Block: digest.Of([]byte(what))}
-		return consensus.Signed{Data: canon.Must(&d), Sig: key.Sign(d.SigningBytes())}
+		return consensus.Signed{Data: canon.Must(&d), Sig: consensus.NewSigner(consensus.Ed25519, key).Sign(d.SigningBytes())}
 	}
 	e := consensus.Evidence{Kind: consensus.DoubleVote, Key: key.Public(), View: 7, First: half("a"), Second: half("b")}
 	good := api.Evidence{ID: digest.Of([]byte("1")), Key: key.Public(), Kind: string(e.Kind), View: 7, Removed: true, Proof: e.Encode()}

@@ -73,7 +73,7 @@ func chainValidators(c *cli.Context, e *env) error {
 }
 
 func writeValidators(e *env, v *api.Validators) error {
-	fmt.Fprintf(e.out, "epoch %d: %s of weight %d; %d decides\n", v.Epoch, count(len(v.Validators), "validator"), v.Total, v.Quorum)
+	fmt.Fprintf(e.out, "epoch %d: %s of weight %d; %d decides; votes are signed by %s\n", v.Epoch, count(len(v.Validators), "validator"), v.Total, v.Quorum, schemeOf(v.Validators))
 	t := newTable(e.out, "NAME", "WEIGHT", "KEY", "NODE KEY")
 	for _, x := range v.Validators {
 		t.row(orDash(x.Name), x.Weight, x.Key, x.Peer)
@@ -108,6 +108,8 @@ func changes(from, to []api.Validator) string {
 			out = append(out, fmt.Sprintf("%s weight %d→%d", called(&x), x.Weight, y.Weight))
 		case y.Peer != x.Peer:
 			out = append(out, called(&x)+" on another node")
+		case y.BLS != x.BLS:
+			out = append(out, called(&x)+" with another bls key")
 		case y.Name != x.Name:
 			out = append(out, called(&x)+" renamed "+called(y))
 		}
@@ -149,6 +151,14 @@ func validatorKey(c *cli.Context, e *env, v *api.Validators) (sign.PrivateKey, e
 	return key, nil
 }
 
+// schemeOf is the signature scheme of a set in force: what its members' keys are for.
+func schemeOf(list []api.Validator) consensus.Scheme {
+	if len(list) > 0 && !list[0].BLS.IsZero() {
+		return consensus.BLS12381
+	}
+	return consensus.Ed25519
+}
+
 // nextSet applies the changes of the flags to a set.
 func nextSet(c *cli.Context, from []api.Validator) ([]api.Validator, error) {
 	next := slices.Clone(from)
@@ -175,16 +185,10 @@ func nextSet(c *cli.Context, from []api.Validator) ([]api.Validator, error) {
 		next = slices.Delete(next, i, i+1)
 	}
 	for _, path := range c.StringSlice("add") {
-		f, err := readCard(path)
-		if err != nil {
+		var err error
+		if next, err = nextWith(next, path, schemeOf(from)); err != nil {
 			return nil, err
 		}
-		for _, x := range next {
-			if x.Name == f.name || x.Key == f.validator || x.Peer == f.node {
-				return nil, fmt.Errorf("card %s: %s has the name or a key of validator %s; remove that one in the same proposal, or give the new one its own with: bpi init --card --name NAME", path, f.name, called(&x))
-			}
-		}
-		next = append(next, api.Validator{Key: f.validator, Weight: 1, Peer: f.node, Name: f.name})
 	}
 	for _, w := range c.StringSlice("weight") {
 		name, text, ok := strings.Cut(w, "=")
@@ -199,6 +203,24 @@ func nextSet(c *cli.Context, from []api.Validator) ([]api.Validator, error) {
 		next[i].Weight = weight
 	}
 	return next, nil
+}
+
+// nextWith adds the peer of a card to a set.
+func nextWith(next []api.Validator, path string, scheme consensus.Scheme) ([]api.Validator, error) {
+	f, err := readCard(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range next {
+		if x.Name == f.name || x.Key == f.validator || x.Peer == f.node {
+			return nil, fmt.Errorf("card %s: %s has the name or a key of validator %s; remove that one in the same proposal, or give the new one its own with: bpi init --card --name NAME", path, f.name, called(&x))
+		}
+	}
+	v, err := f.member(scheme)
+	if err != nil {
+		return nil, fmt.Errorf("card %s: %w", path, err)
+	}
+	return append(next, api.Validator{Key: v.Key, Weight: v.Weight, Peer: v.Peer, Name: v.Name, BLS: v.BLS}), nil
 }
 
 func proposeValidators(c *cli.Context, e *env) error {
@@ -286,7 +308,7 @@ func approveValidators(c *cli.Context, e *env) error {
 func proposal(v *api.Validators, next []api.Validator) *enc.ProposeValidators {
 	p := &enc.ProposeValidators{Epoch: consensus.Epoch(v.Epoch)}
 	for _, x := range next {
-		p.Next = append(p.Next, consensus.Validator{Key: x.Key, Weight: x.Weight, Peer: x.Peer, Name: x.Name})
+		p.Next = append(p.Next, consensus.Validator{Key: x.Key, Weight: x.Weight, Peer: x.Peer, Name: x.Name, BLS: x.BLS})
 	}
 	return p
 }

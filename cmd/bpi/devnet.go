@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/consensus"
 )
 
@@ -29,6 +30,7 @@ func devnetCommand() *cli.Command {
 					dir,
 					&cli.IntFlag{Name: "nodes", Value: 4, Usage: "`NUMBER` of peers; each validates and executes"},
 					&cli.IntFlag{Name: "gateway-port", Value: 3000, Usage: "`PORT` of the first peer's gateway; 0 takes a free one"},
+					schemeFlag("", "the configuration's, or ed25519"),
 					&cli.StringFlag{Name: "engine", Usage: "SQL engine `FILE` (default: BPI_ENGINE, or sql-worker next to bpi)"},
 					&cli.StringFlag{Name: "config", Usage: "take settings from this TOML `FILE`, and validator_count as the number of peers; ports, folders and roles are the devnet's"},
 					&cli.BoolFlag{Name: "detach", Usage: "return when ready and leave the peers running"},
@@ -56,6 +58,9 @@ func devnetUp(c *cli.Context, e *env) error {
 	}
 	settings, err := devnetSettings(c.String("config"))
 	if err != nil {
+		return err
+	}
+	if err := takeScheme(c, &settings); err != nil {
 		return err
 	}
 	count := c.Int("nodes")
@@ -94,6 +99,9 @@ func devnetUp(c *cli.Context, e *env) error {
 			return err
 		}
 	} else {
+		if err := sameScheme(c, old); err != nil {
+			return err
+		}
 		e.say("going on with %s in %s", state.Network, dir)
 	}
 	if count == 2 || count == 3 {
@@ -123,6 +131,21 @@ func devnetUp(c *cli.Context, e *env) error {
 	e.say("Ctrl-C stops it")
 	err = d.supervise(c.Context)
 	return errors.Join(err, d.stop(keep))
+}
+
+// sameScheme refuses a scheme that is not the kept devnet's.
+func sameScheme(c *cli.Context, old *devnetState) error {
+	if !c.IsSet("signature-scheme") || len(old.Nodes) == 0 {
+		return nil
+	}
+	g, _, err := configs.ReadGenesis(filepath.Join(old.Nodes[0].Dir, "genesis.cbor"))
+	if err != nil {
+		return err
+	}
+	if name := c.String("signature-scheme"); name != g.Scheme.String() {
+		return fmt.Errorf("%s holds a devnet whose validators sign by %s, not %s: a chain's scheme is for good; leave --signature-scheme out, or remove it with: bpi devnet down", old.Network, g.Scheme, name)
+	}
+	return nil
 }
 
 // checkPortFree refuses a port that someone listens on, before anything is made.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/configs"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/keyfile"
 	"github.com/metanode/metanode/p2p"
@@ -82,7 +83,7 @@ func makeDevnet(e *env, dir string, count, gatewayPort int, engine engineFile, s
 			case keyfile.Node:
 				f.node = key.Public()
 			case keyfile.Validator:
-				f.validator = key.Public()
+				f.validator, f.bls = key.Public(), consensus.ProveBLS(key)
 			case keyfile.Operator:
 				f.operator = key.Public()
 			}

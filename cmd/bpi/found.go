@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/sign"
 )
 
@@ -18,6 +19,8 @@ type card struct {
 	Node      sign.PublicKey `json:"node"`
 	Validator sign.PublicKey `json:"validator"`
 	Operator  sign.PublicKey `json:"operator"`
+	// BLS is the validator's key for votes on a chain of bls12-381.
+	BLS consensus.BLSKey `json:"bls,omitzero"`
 }
 
 // maxCardBytes bounds a card file.
@@ -36,7 +39,7 @@ func writeCard(e *env, name string) error {
 		return usageError(err)
 	}
 	e.say("the keys are in %s; give this card to whoever begins the chain", tilde(e.home))
-	return writeJSON(e.out, card{name, f.node, f.validator, f.operator})
+	return writeJSON(e.out, card{name, f.node, f.validator, f.operator, f.bls})
 }
 
 // readCard reads another peer's card.
@@ -69,7 +72,12 @@ func parseCard(raw []byte) (founder, error) {
 	default:
 		err = checkPeerName(c.Name)
 	}
-	return founder{name: c.Name, node: c.Node, validator: c.Validator, operator: c.Operator}, err
+	f := founder{name: c.Name, node: c.Node, validator: c.Validator, operator: c.Operator, bls: c.BLS}
+	if err == nil && !f.bls.IsZero() {
+		v, _ := f.member(consensus.BLS12381) // the key is there
+		_, err = consensus.NewValidatorSet([]consensus.Validator{v})
+	}
+	return f, err
 }
 
 func checkPeerName(s string) error {

@@ -4,18 +4,25 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/sign"
 )
 
 // FuzzParseCard reads what other founders send: a card that is taken has a name that is one, all its keys, and comes
 // back from its own form.
 func FuzzParseCard(f *testing.F) {
-	key := sign.FromSeed(make([]byte, 32)).Public()
-	good, err := json.Marshal(card{"berta", key, key, key})
+	secret := sign.FromSeed(make([]byte, 32))
+	key := secret.Public()
+	good, err := json.Marshal(card{Name: "berta", Node: key, Validator: key, Operator: key})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	summing, err := json.Marshal(card{"berta", key, key, key, consensus.ProveBLS(secret)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(summing)
 	f.Add(append(good, good...))
 	f.Add([]byte(`{"name":"Berta","node":null}`))
 	f.Add([]byte("[]"))
@@ -27,7 +34,7 @@ func FuzzParseCard(f *testing.F) {
 		if checkPeerName(x.name) != nil || x.node.IsZero() || x.validator.IsZero() || x.operator.IsZero() {
 			t.Fatalf("took %+v", x)
 		}
-		again, err := json.Marshal(card{x.name, x.node, x.validator, x.operator})
+		again, err := json.Marshal(card{x.name, x.node, x.validator, x.operator, x.bls})
 		if err != nil {
 			t.Fatal(err)
 		}

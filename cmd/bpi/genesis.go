@@ -24,7 +24,20 @@ type founder struct {
 	name      string
 	node      sign.PublicKey
 	validator sign.PublicKey // zero: executes only
+	bls       consensus.BLSKey
 	operator  sign.PublicKey
+}
+
+// member is the founder as a validator of a chain of this scheme.
+func (f *founder) member(scheme consensus.Scheme) (consensus.Validator, error) {
+	v := consensus.Validator{Key: f.validator, Weight: 1, Peer: f.node, Name: f.name}
+	if scheme == consensus.BLS12381 {
+		if f.bls.IsZero() {
+			return v, fmt.Errorf("the card of %s has no bls key, and the chain's signature scheme is %s; its peer writes a card with one with: bpi init --card", f.name, scheme)
+		}
+		v.BLS = f.bls
+	}
+	return v, nil
 }
 
 // engineFile is the SQL engine that a new chain names.
@@ -44,18 +57,26 @@ func defaultParams(ttl time.Duration, peers int) enc.Params {
 
 // newGenesis is the document of a chain that begins now with these peers and any client.
 func newGenesis(name string, cfg configs.Config, founders []founder, engine engineFile, now time.Time) (*consensus.Genesis, error) {
+	scheme, err := consensus.ParseScheme(cfg.Consensus.SignatureScheme)
+	if err != nil {
+		return nil, err
+	}
 	app := enc.Genesis{
 		OpenClients: true, Clients: []sign.PublicKey{}, SQLEngine: engine.digest, SQLBytes: engine.bytes,
 		Params: defaultParams(cfg.Storage.ResultTTL, len(founders)),
 	}
 	g := &consensus.Genesis{
-		Version: consensus.ProtocolVersion, Name: name, TimestampMs: uint64(now.UnixMilli()),
+		Version: consensus.ProtocolVersion, Scheme: scheme, Name: name, TimestampMs: uint64(now.UnixMilli()),
 		BlockTimeMs: cfg.Consensus.BlockTimeMs, MaxTxsPerBlock: cfg.Consensus.MaxTransactionsPerBlock, MaxTimestampAhead: 500,
 	}
 	for _, f := range founders {
 		app.Nodes = append(app.Nodes, enc.GenesisNode{Node: f.node, Operator: f.operator})
 		if !f.validator.IsZero() {
-			g.Validators = append(g.Validators, consensus.Validator{Key: f.validator, Weight: 1, Peer: f.node, Name: f.name})
+			v, err := f.member(scheme)
+			if err != nil {
+				return nil, err
+			}
+			g.Validators = append(g.Validators, v)
 		}
 	}
 	sort.Slice(app.Nodes, func(i, j int) bool { return bytes.Compare(app.Nodes[i].Node[:], app.Nodes[j].Node[:]) < 0 })

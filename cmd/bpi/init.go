@@ -34,6 +34,7 @@ func initCommand() *cli.Command {
 			&cli.BoolFlag{Name: "card", Usage: "make the keys and write this peer's card, its public keys, to standard output, and do nothing else"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of this peer in its card or in the new chain (default: the machine's)"},
 			&cli.StringFlag{Name: "network", Usage: "`NAME` of the network"},
+			schemeFlag(", for --new-chain", "ed25519"),
 			&cli.StringFlag{Name: "engine", Usage: "SQL engine `FILE` for --new-chain"},
 			&cli.IntFlag{Name: "listen-port", Value: 4001, Usage: "libp2p `PORT`; 0 lets the system choose"},
 			&cli.BoolFlag{Name: "print-config", Usage: "write the configuration with all its keys to standard output, and do nothing else"},
@@ -54,6 +55,9 @@ func initialise(c *cli.Context, e *env) error {
 	cfg.P2P.ListenPort = uint16(c.Int("listen-port"))
 	cfg.P2P.Bootstrap = append(cfg.P2P.Bootstrap, c.StringSlice("bootstrap")...)
 	cfg.DataDir = "."
+	if err := takeScheme(c, &cfg); err != nil {
+		return err
+	}
 	if c.Bool("print-config") {
 		_, err := e.out.Write(configs.Text(cfg))
 		return err
@@ -64,6 +68,9 @@ func initialise(c *cli.Context, e *env) error {
 			return usageError(errors.New("bpi init: --card stands alone, but for --name"))
 		}
 		return writeCard(e, c.String("name"))
+	}
+	if !fresh && c.IsSet("signature-scheme") {
+		return usageError(errors.New("bpi init: --signature-scheme goes with --new-chain; a chain that exists has its own"))
 	}
 	if !fresh && len(c.StringSlice("founder")) > 0 {
 		return usageError(errors.New("bpi init: --founder goes with --new-chain"))
@@ -110,7 +117,7 @@ func initialise(c *cli.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		cfg.Consensus = configs.Consensus{BlockTimeMs: g.BlockTimeMs, MaxTransactionsPerBlock: g.MaxTxsPerBlock, ValidatorCount: len(g.Validators)}
+		cfg.Consensus = configs.Consensus{BlockTimeMs: g.BlockTimeMs, MaxTransactionsPerBlock: g.MaxTxsPerBlock, SignatureScheme: g.Scheme.String(), ValidatorCount: len(g.Validators)}
 		if cfg.Network != "" && cfg.Network != g.Name {
 			return fmt.Errorf("the genesis document begins network %q, not %q; correct --network, or get the other network's document", g.Name, cfg.Network)
 		}
@@ -186,8 +193,29 @@ func makeKeys(dir string) (founder, error) {
 			return f, err
 		}
 		*to = key.Public()
+		if role == keyfile.Validator {
+			f.bls = consensus.ProveBLS(key)
+		}
 	}
 	return f, nil
+}
+
+// schemeFlag chooses how the validators of a new chain sign.
+func schemeFlag(purpose, standard string) cli.Flag {
+	return &cli.StringFlag{Name: "signature-scheme", Usage: "`SCHEME` by which validators sign votes" + purpose + ": ed25519 or bls12-381 (default: " + standard + ")"}
+}
+
+// takeScheme puts the flag's choice in the settings of the chain to begin.
+func takeScheme(c *cli.Context, cfg *configs.Config) error {
+	if !c.IsSet("signature-scheme") {
+		return nil
+	}
+	scheme, err := consensus.ParseScheme(c.String("signature-scheme"))
+	if err != nil {
+		return usageError(fmt.Errorf("--signature-scheme: %w", err))
+	}
+	cfg.Consensus.SignatureScheme = scheme.String()
+	return nil
 }
 
 // beginChain writes the genesis document of a chain of one validator, if there is none at path yet. It gives the engine

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,6 +62,12 @@ func TestInitBeginsAndJoinsAChain(t *testing.T) {
 }
 
 func TestInitFoundsAChainOfSeveralPeers(t *testing.T) {
+	for _, scheme := range consensus.Schemes() {
+		t.Run(scheme.String(), func(t *testing.T) { testInitFoundsAChainOfSeveralPeers(t, scheme) })
+	}
+}
+
+func testInitFoundsAChainOfSeveralPeers(t *testing.T, scheme consensus.Scheme) {
 	engine := filepath.Join(t.TempDir(), "engine")
 	if err := os.WriteFile(engine, []byte("an engine"), 0o755); err != nil {
 		t.Fatal(err)
@@ -78,7 +85,7 @@ func TestInitFoundsAChainOfSeveralPeers(t *testing.T) {
 		}
 		cards = append(cards, path)
 	}
-	line := []string{"init", "--new-chain", "--network", "mesh", "--name", "peer1", "--engine", engine, "--listen-port", "0"}
+	line := []string{"init", "--new-chain", "--network", "mesh", "--name", "peer1", "--engine", engine, "--listen-port", "0", "--signature-scheme", scheme.String()}
 	code, _, errs := bpi(t, homes[0], append(line, "--founder", cards[0], "--founder", cards[0])...)
 	if code != exitFailure || !strings.Contains(errs, "has the name or a key of") {
 		t.Errorf("a founder twice: exit code %d, %q", code, errs)
@@ -86,13 +93,27 @@ func TestInitFoundsAChainOfSeveralPeers(t *testing.T) {
 	if code, _, errs = bpi(t, homes[0], append(line, "--founder", engine)...); code != exitFailure || !strings.Contains(errs, "bpi init --card") {
 		t.Errorf("a card that is none: exit code %d, %q", code, errs)
 	}
+	code, _, errs = bpi(t, homes[0], append(line, "--founder", oldCard(t, cards[0]))...)
+	if scheme == consensus.BLS12381 && (code != exitFailure || !strings.Contains(errs, "has no bls key")) {
+		t.Errorf("a card without a bls key: exit code %d, %q", code, errs)
+	}
+	if scheme == consensus.Ed25519 { // which does not ask for one
+		if code != 0 {
+			t.Fatalf("a card without a bls key: exit code %d, %q", code, errs)
+		}
+		for _, name := range []string{"genesis.cbor", "config.toml"} {
+			if err := os.Remove(filepath.Join(homes[0], name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	code, _, errs = bpi(t, homes[0], append(line, "--founder", cards[0], "--founder", cards[1], "--founder", cards[2])...)
 	if code != 0 || !strings.Contains(errs, "of 4 validators") {
 		t.Fatalf("exit code %d, %q", code, errs)
 	}
 	genesis := filepath.Join(homes[0], "genesis.cbor")
 	g, raw, err := configs.ReadGenesis(genesis)
-	if err != nil || len(g.Validators) != 4 {
+	if err != nil || len(g.Validators) != 4 || g.Scheme != scheme {
 		t.Fatalf("%+v, %v", g, err)
 	}
 	for i, h := range homes {
@@ -108,10 +129,12 @@ func TestInitFoundsAChainOfSeveralPeers(t *testing.T) {
 		at := slices.IndexFunc(g.Validators, func(v consensus.Validator) bool { return v.Name == fmt.Sprintf("peer%d", i+1) })
 		if at < 0 || g.Validators[at].Key != key.Public() {
 			t.Errorf("the validator key of founder %d is not the chain's", i+1)
+		} else if want := consensus.ProveBLS(key); scheme == consensus.BLS12381 && g.Validators[at].BLS != want {
+			t.Errorf("the bls key of founder %d is not the chain's", i+1)
 		}
 		own, err := os.ReadFile(filepath.Join(h, "genesis.cbor"))
 		cfg, cfgErr := configs.Load(filepath.Join(h, "config.toml"))
-		if err != nil || cfgErr != nil || !bytes.Equal(own, raw) || cfg.Consensus.ValidatorCount != 4 || cfg.CreateChain {
+		if err != nil || cfgErr != nil || !bytes.Equal(own, raw) || cfg.Consensus.ValidatorCount != 4 || cfg.Consensus.SignatureScheme != scheme.String() || cfg.CreateChain {
 			t.Errorf("founder %d: %v, %v, %+v", i+1, err, cfgErr, cfg.Consensus)
 		}
 	}
@@ -196,5 +219,38 @@ func TestDevnetRemovesOnlyItsOwnFolder(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "mine")); err != nil {
 		t.Error(err)
+	}
+}
+
+// oldCard is a card as it was before there were BLS keys.
+func oldCard(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c card
+	if err := json.Unmarshal(raw, &c); err != nil {
+		t.Fatal(err)
+	}
+	c.BLS = consensus.BLSKey{}
+	if raw, err = json.Marshal(c); err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(t.TempDir(), "card.json")
+	if err := os.WriteFile(old, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return old
+}
+
+func TestSchemeGoesWithANewChain(t *testing.T) {
+	for want, args := range map[string][]string{
+		"want ed25519 or bls12-381":          {"init", "--new-chain", "--signature-scheme", "ed448"},
+		"--signature-scheme goes with --new": {"init", "--genesis", "x", "--signature-scheme", "bls12-381"},
+	} {
+		if code, _, errs := bpi(t, t.TempDir(), args...); code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%q: exit code %d, %q", args, code, errs)
+		}
 	}
 }

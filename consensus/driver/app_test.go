@@ -18,13 +18,14 @@ type chainApp struct {
 	height consensus.Height
 	head   digest.Digest // of the committed state
 	kept   map[consensus.BlockID]digest.Digest
+	scheme consensus.Scheme
 	txs    []string
 	work   atomic.Bool
 	lie    atomic.Bool
 }
 
-func newApp() *chainApp {
-	return &chainApp{head: genesisState, kept: map[consensus.BlockID]digest.Digest{}}
+func newApp(scheme consensus.Scheme) *chainApp {
+	return &chainApp{scheme: scheme, head: genesisState, kept: map[consensus.BlockID]digest.Digest{}}
 }
 
 var genesisState = digest.Of([]byte("genesis state"))
@@ -45,11 +46,11 @@ func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Executi
 	if a.lie.Load() {
 		s[0]++
 	}
-	return driver.Execution{StateRoot: s, EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(txs)}, nil
+	return driver.Execution{StateRoot: s, EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(a.scheme, txs)}, nil
 }
 
 // nextIn is the set that a block of txs hands over to: "validators 1 5*3" are the nodes 1 and 5, the latter of weight 3.
-func nextIn(txs [][]byte) (next []consensus.Validator) {
+func nextIn(scheme consensus.Scheme, txs [][]byte) (next []consensus.Validator) {
 	for _, tx := range txs {
 		f := strings.Fields(string(tx))
 		if len(f) < 2 || f[0] != "validators" {
@@ -61,7 +62,7 @@ func nextIn(txs [][]byte) (next []consensus.Validator) {
 			if n, _ := fmt.Sscanf(x, "%d*%d", &who, &weight); n == 0 {
 				return nil
 			}
-			next = append(next, consensus.Validator{Key: seedKey(who).Public(), Weight: weight, Peer: seedKey(1000 + who).Public()})
+			next = append(next, member(scheme, who, weight))
 		}
 	}
 	return next

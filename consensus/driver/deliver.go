@@ -129,15 +129,15 @@ func (d *Driver) verify(from sign.PublicKey, path Path, kind Kind, msg []byte) (
 			return it, err
 		}
 		var checked consensus.CheckedVote
-		err = d.inEpoch(v.Data.Epoch, func(in *consensus.Verifier) (err error) {
-			checked, err = in.Vote(v)
-			return err
-		})
 		// The replica checks votes in one batch at the quorum. Only a vote from its voter's own node may wait for that: a
 		// stranger's forgery must not take the voter's place, nor be relayed, and nobody may put words in our mouth.
-		if err == nil && (path == Gossiped || d.term.Load().peerOf[v.Voter] != from || v.Voter == d.self) && !sign.Verify(v.Voter, v.Data.SigningBytes(), v.Sig) {
-			err = fmt.Errorf("vote of view %d: the signature is not %s's", v.Data.View, v.Voter.Short())
-		}
+		once := path == Gossiped || d.term.Load().peerOf[v.Voter] != from || v.Voter == d.self
+		err = d.inEpoch(v.Data.Epoch, func(in *consensus.Verifier) (err error) {
+			if checked, err = in.Vote(v); err == nil && once {
+				err = in.Signed(checked)
+			}
+			return err
+		})
 		if err == nil {
 			d.gather.voted(v.Data.Block, d.term.Load().peerOf[v.Voter])
 		}

@@ -12,7 +12,11 @@ import (
 
 // network starts n validators.
 func network(t testing.TB, n int, blockTimeMs uint64) (*hub, []*testNode) {
-	h := newHub(t, n, blockTimeMs)
+	return networkOf(t, consensus.Ed25519, n, blockTimeMs)
+}
+
+func networkOf(t testing.TB, scheme consensus.Scheme, n int, blockTimeMs uint64) (*hub, []*testNode) {
+	h := newHubOf(t, scheme, n, blockTimeMs)
 	var nodes []*testNode
 	for i := range n {
 		nodes = append(nodes, h.newNode(i, t.TempDir()))
@@ -55,7 +59,11 @@ func allHave(nodes []*testNode, txs ...string) func() bool {
 }
 
 func TestValidatorsCommitWhatAnyOfThemIsGiven(t *testing.T) {
-	_, nodes := network(t, 4, 60_000)
+	eachScheme(t, testValidatorsCommitWhatAnyOfThemIsGiven)
+}
+
+func testValidatorsCommitWhatAnyOfThemIsGiven(t *testing.T, scheme consensus.Scheme) {
+	_, nodes := networkOf(t, scheme, 4, 60_000)
 	txs := names("tx", 200)
 	for i, tx := range txs {
 		submit(t, nodes[i%4], tx)
@@ -74,12 +82,16 @@ func TestValidatorsCommitWhatAnyOfThemIsGiven(t *testing.T) {
 }
 
 func TestEitherPathAloneCarriesTheChain(t *testing.T) {
+	eachScheme(t, testEitherPathAloneCarriesTheChain)
+}
+
+func testEitherPathAloneCarriesTheChain(t *testing.T, scheme consensus.Scheme) {
 	for _, c := range []struct {
 		name         string
 		fast, gossip bool
 	}{{"gossip only", false, true}, {"fast path only", true, false}} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHub(t, 4, 60_000)
+			h := newHubOf(t, scheme, 4, 60_000)
 			h.noFast.Store(!c.fast)
 			h.noGossip.Store(!c.gossip)
 			var nodes []*testNode
@@ -97,8 +109,10 @@ func TestEitherPathAloneCarriesTheChain(t *testing.T) {
 	}
 }
 
-func TestOneOfFourMayBeDown(t *testing.T) {
-	_, nodes := network(t, 4, 60_000)
+func TestOneOfFourMayBeDown(t *testing.T) { eachScheme(t, testOneOfFourMayBeDown) }
+
+func testOneOfFourMayBeDown(t *testing.T, scheme consensus.Scheme) {
+	_, nodes := networkOf(t, scheme, 4, 60_000)
 	submit(t, nodes[0], "before")
 	eventually(t, "the first transaction", allHave(nodes, "before"))
 	nodes[2].stop()
@@ -117,8 +131,10 @@ func TestOneOfFourMayBeDown(t *testing.T) {
 	stopAll(nodes)
 }
 
-func TestAllStopAndComeBack(t *testing.T) {
-	h, nodes := network(t, 4, 60_000)
+func TestAllStopAndComeBack(t *testing.T) { eachScheme(t, testAllStopAndComeBack) }
+
+func testAllStopAndComeBack(t *testing.T, scheme consensus.Scheme) {
+	h, nodes := networkOf(t, scheme, 4, 60_000)
 	txs := names("one", 50)
 	for i, tx := range txs {
 		submit(t, nodes[i%4], tx)
@@ -144,7 +160,11 @@ func TestAllStopAndComeBack(t *testing.T) {
 // TestCrashAtAnyMomentNeverVotesTwice stops one node after another between a promise and its sending, restarts it from
 // what its disk held at that moment and an empty store, and compares all votes that left (hub.leaving).
 func TestCrashAtAnyMomentNeverVotesTwice(t *testing.T) {
-	h, nodes := network(t, 4, 60_000)
+	eachScheme(t, testCrashAtAnyMomentNeverVotesTwice)
+}
+
+func testCrashAtAnyMomentNeverVotesTwice(t *testing.T, scheme consensus.Scheme) {
+	h, nodes := networkOf(t, scheme, 4, 60_000)
 	for round := range 16 {
 		i := round % 4
 		victim := h.newNode(i, nodes[i].dir)
@@ -192,8 +212,10 @@ func TestCrashAtAnyMomentNeverVotesTwice(t *testing.T) {
 	stopAll(nodes)
 }
 
-func TestLateFollowerCatchesUp(t *testing.T) {
-	h, nodes := network(t, 4, 100)
+func TestLateFollowerCatchesUp(t *testing.T) { eachScheme(t, testLateFollowerCatchesUp) }
+
+func testLateFollowerCatchesUp(t *testing.T, scheme consensus.Scheme) {
+	h, nodes := networkOf(t, scheme, 4, 100)
 	for k := range 30 {
 		tx := fmt.Sprintf("tx-%d", k)
 		submit(t, nodes[k%4], tx)

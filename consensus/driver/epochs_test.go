@@ -41,8 +41,8 @@ func validate(t *testing.T, nodes []*testNode, who ...int) {
 }
 
 // candidates starts four validators and n further nodes with validator keys.
-func candidates(t *testing.T, n int) (*hub, []*testNode) {
-	h, nodes := network(t, 4, 60_000)
+func candidates(t *testing.T, scheme consensus.Scheme, n int) (*hub, []*testNode) {
+	h, nodes := networkOf(t, scheme, 4, 60_000)
 	for i := range n {
 		x := h.newCandidate(4+i, t.TempDir())
 		x.start()
@@ -51,8 +51,10 @@ func candidates(t *testing.T, n int) (*hub, []*testNode) {
 	return h, nodes
 }
 
-func TestAllValidatorsChangeAtOnce(t *testing.T) {
-	h, nodes := candidates(t, 4)
+func TestAllValidatorsChangeAtOnce(t *testing.T) { eachScheme(t, testAllValidatorsChangeAtOnce) }
+
+func testAllValidatorsChangeAtOnce(t *testing.T, scheme consensus.Scheme) {
+	h, nodes := candidates(t, scheme, 4)
 	submit(t, nodes[0], "before")
 	eventually(t, "a transaction everywhere", allHave(nodes, "before"))
 	submit(t, nodes[1], "validators 4 5 6 7*2")
@@ -75,7 +77,11 @@ func TestAllValidatorsChangeAtOnce(t *testing.T) {
 }
 
 func TestValidatorsChangeOneByOneUnderWork(t *testing.T) {
-	_, nodes := candidates(t, 4)
+	eachScheme(t, testValidatorsChangeOneByOneUnderWork)
+}
+
+func testValidatorsChangeOneByOneUnderWork(t *testing.T, scheme consensus.Scheme) {
+	_, nodes := candidates(t, scheme, 4)
 	sets := []string{"4 1 2 3", "4 5 2 3", "4 5 6 3", "4 5 6 7"}
 	var all []string
 	for i, set := range sets {
@@ -102,7 +108,11 @@ func TestValidatorsChangeOneByOneUnderWork(t *testing.T) {
 // A validator that is away while it is removed comes back as a follower; one that is away while it stays comes back as
 // what it was; both from their own folders, and both restarted once more.
 func TestWhoWasAwayDuringTheChangeFindsTheEpoch(t *testing.T) {
-	h, nodes := candidates(t, 1)
+	eachScheme(t, testWhoWasAwayDuringTheChangeFindsTheEpoch)
+}
+
+func testWhoWasAwayDuringTheChangeFindsTheEpoch(t *testing.T, scheme consensus.Scheme) {
+	h, nodes := candidates(t, scheme, 1)
 	submit(t, nodes[0], "before")
 	eventually(t, "a transaction everywhere", allHave(nodes, "before"))
 	nodes[3].stop()

@@ -11,8 +11,10 @@ import (
 	"github.com/metanode/metanode/internal/sign"
 )
 
-func TestLyingPeerIsReported(t *testing.T) {
-	h, nodes := network(t, 4, 100)
+func TestLyingPeerIsReported(t *testing.T) { eachScheme(t, testLyingPeerIsReported) }
+
+func testLyingPeerIsReported(t *testing.T, scheme consensus.Scheme) {
+	h, nodes := networkOf(t, scheme, 4, 100)
 	for k := range 10 {
 		tx := fmt.Sprintf("tx-%d", k)
 		submit(t, nodes[k%4], tx)
@@ -62,7 +64,11 @@ func TestNodeThatComputesWronglyStops(t *testing.T) {
 }
 
 func TestForgedVoteOfAnotherIsRefusedAtOnce(t *testing.T) {
-	h := newHub(t, 4, 60_000)
+	eachScheme(t, testForgedVoteOfAnotherIsRefusedAtOnce)
+}
+
+func testForgedVoteOfAnotherIsRefusedAtOnce(t *testing.T, scheme consensus.Scheme) {
+	h := newHubOf(t, scheme, 4, 60_000)
 	d, err := driver.New(h.newNode(0, t.TempDir()).config())
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +80,7 @@ func TestForgedVoteOfAnotherIsRefusedAtOnce(t *testing.T) {
 	if got := d.Deliver(stranger, driver.Direct, driver.KindVote, v.Encode()); got != driver.Reject || h.penalty[stranger] != 1 {
 		t.Errorf("forged vote: verdict %v, %d penalties", got, h.penalty[stranger])
 	}
-	v.Sig = seedKey(1).Sign(v.Data.SigningBytes())
+	v.Sig = consensus.NewSigner(scheme, seedKey(1)).Sign(v.Data.SigningBytes())
 	if got := d.Deliver(stranger, driver.Gossiped, driver.KindVote, v.Encode()); got != driver.Accept {
 		t.Errorf("relayed vote: verdict %v", got)
 	}

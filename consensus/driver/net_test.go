@@ -87,10 +87,30 @@ func seedKey(n int) sign.PrivateKey {
 	return sign.FromSeed(s[:])
 }
 
+// member is the validator with key i.
+func member(scheme consensus.Scheme, i int, weight uint64) consensus.Validator {
+	v := consensus.Validator{Key: seedKey(i).Public(), Weight: weight, Peer: seedKey(1000 + i).Public()}
+	if scheme == consensus.BLS12381 {
+		v.BLS = consensus.ProveBLS(seedKey(i))
+	}
+	return v
+}
+
+// eachScheme runs a test under every signature scheme.
+func eachScheme(t *testing.T, test func(*testing.T, consensus.Scheme)) {
+	for _, s := range consensus.Schemes() {
+		t.Run(s.String(), func(t *testing.T) { test(t, s) })
+	}
+}
+
 func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
-	g := &consensus.Genesis{Version: consensus.ProtocolVersion, Name: "test", TimestampMs: 1, BlockTimeMs: blockTimeMs, MaxTxsPerBlock: 1000, MaxTimestampAhead: 500}
+	return newHubOf(t, consensus.Ed25519, n, blockTimeMs)
+}
+
+func newHubOf(t testing.TB, scheme consensus.Scheme, n int, blockTimeMs uint64) *hub {
+	g := &consensus.Genesis{Version: consensus.ProtocolVersion, Scheme: scheme, Name: "test", TimestampMs: 1, BlockTimeMs: blockTimeMs, MaxTxsPerBlock: 1000, MaxTimestampAhead: 500}
 	for i := range n {
-		g.Validators = append(g.Validators, consensus.Validator{Key: seedKey(i).Public(), Weight: 1, Peer: seedKey(1000 + i).Public()})
+		g.Validators = append(g.Validators, member(scheme, i, 1))
 	}
 	return &hub{
 		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(), sets: map[consensus.Epoch]*consensus.ValidatorSet{},
@@ -99,9 +119,14 @@ func newHub(t testing.TB, n int, blockTimeMs uint64) *hub {
 	}
 }
 
+// sign is node i's signature of a vote or timeout.
+func (h *hub) sign(i int, msg []byte) consensus.Signature {
+	return consensus.NewSigner(h.genesis.Scheme, seedKey(i)).Sign(msg)
+}
+
 // newNode makes node i: the first ones are the validators, others follow.
 func (h *hub) newNode(i int, dir string) *testNode {
-	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, segment: 256 << 10, app: newApp(), in: make(chan packet, 8192), bulk: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), done: make(chan struct{}), told: make(chan struct{}, 1)}
+	n := &testNode{h: h, node: seedKey(1000 + i).Public(), dir: dir, segment: 256 << 10, app: newApp(h.genesis.Scheme), in: make(chan packet, 8192), bulk: make(chan packet, 8192), crashed: make(chan struct{}), ended: make(chan error, 1), done: make(chan struct{}), told: make(chan struct{}, 1)}
 	if i < len(h.genesis.Validators) {
 		n.key = seedKey(i)
 	}
@@ -240,7 +265,7 @@ func (h *hub) committed(b *consensus.Block, f *consensus.Finality) {
 		err = f.Verify(h.genesis.ChainID(), set)
 	}
 	if err == nil && b.Header.Closes() {
-		o := consensus.Handover{Finality: *f, Next: nextIn(b.Txs)}
+		o := consensus.Handover{Finality: *f, Next: nextIn(h.genesis.Scheme, b.Txs)}
 		h.sets[b.Header.Epoch+1], err = o.Verify(h.genesis.ChainID(), b.Header.Epoch, set)
 	}
 	if err != nil {

@@ -90,10 +90,10 @@ func inForms(t *testing.T, test func(t *testing.T, form func(*driver.Config))) {
 	t.Run("named", func(t *testing.T) { test(t, func(c *driver.Config) { c.InlineBytes = -1 }) })
 }
 
-func newLab(t testing.TB) *lab { return newLabOf(t, nil) }
+func newLab(t testing.TB) *lab { return newLabOf(t, consensus.Ed25519, nil) }
 
-func newLabOf(t testing.TB, form func(*driver.Config)) *lab {
-	l := &lab{hub: newHub(t, 4, 60_000)}
+func newLabOf(t testing.TB, scheme consensus.Scheme, form func(*driver.Config)) *lab {
+	l := &lab{hub: newHubOf(t, scheme, 4, 60_000)}
 	l.change = form
 	for i := range 4 {
 		l.disks = append(l.disks, driver.NewFaultDisk())
@@ -187,7 +187,7 @@ func (h *hub) lastVote(n *testNode) consensus.View {
 // operations is how many one validator's disk sees while four commit a few transactions.
 func operations(t *testing.T, form func(*driver.Config)) (n int) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLabOf(t, form)
+		l := newLabOf(t, consensus.Ed25519, form)
 		for i, x := range l.nodes {
 			if err := x.begin(l.disks[i]); err != nil {
 				t.Fatal(err)
@@ -230,7 +230,7 @@ func stopAtEveryWriteOfAValidator(t *testing.T, form func(*driver.Config)) {
 	for n := 1; n <= total; n++ {
 		for _, tear := range tears(n) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLabOf(t, form)
+				l := newLabOf(t, consensus.Ed25519, form)
 				l.disks[0].StopAt(n, tear)
 				died := l.disks[0].Died()
 				for i, x := range l.nodes {
@@ -277,7 +277,7 @@ func stopOfAllAtOnce(t *testing.T, form func(*driver.Config)) {
 	for n := 1; n <= total; n += 3 {
 		for _, tear := range tears(n)[:2+n%2] {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLabOf(t, form)
+				l := newLabOf(t, consensus.Ed25519, form)
 				l.disks[0].StopAt(n, tear)
 				died := l.disks[0].Died()
 				for i, x := range l.nodes {
@@ -323,7 +323,7 @@ func failureOfEveryWrite(t *testing.T, form func(*driver.Config)) {
 			if n%2 == 0 {
 				fault, word = syscall.ENOSPC, "no space left"
 			}
-			l := newLabOf(t, form)
+			l := newLabOf(t, consensus.Ed25519, form)
 			l.disks[0].FailAt(n, fault)
 			for i, x := range l.nodes {
 				if err := x.begin(l.disks[i]); err != nil && (i > 0 || !errors.Is(err, fault)) {

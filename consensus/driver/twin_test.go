@@ -143,13 +143,15 @@ func TestOwnWordsAreNoAlarm(t *testing.T) {
 }
 
 // TestEveryWordOfAnImpostorIsHeard signs, with a node's key, each kind of message that the node has not.
-func TestEveryWordOfAnImpostorIsHeard(t *testing.T) {
+func TestEveryWordOfAnImpostorIsHeard(t *testing.T) { eachScheme(t, testEveryWordOfAnImpostorIsHeard) }
+
+func testEveryWordOfAnImpostorIsHeard(t *testing.T, scheme consensus.Scheme) {
 	key := seedKey(1)
 	for name, say := range map[string]func(l *lab) (driver.Kind, []byte){
 		"vote": func(l *lab) (driver.Kind, []byte) {
 			v := &consensus.Vote{Voter: key.Public()}
 			v.Data = consensus.VoteData{ChainID: l.genesis.ChainID(), View: 1000, Block: consensus.BlockID{1}}
-			v.Sig = key.Sign(v.Data.SigningBytes())
+			v.Sig = l.sign(1, v.Data.SigningBytes())
 			return driver.KindVote, v.Encode()
 		},
 		"timeout": func(l *lab) (driver.Kind, []byte) {
@@ -160,29 +162,30 @@ func TestEveryWordOfAnImpostorIsHeard(t *testing.T) {
 			qc := consensus.GenesisQC(first)
 			x := &consensus.Timeout{Voter: key.Public(), HighQC: qc, LastTC: []consensus.TC{}}
 			x.Data = consensus.TimeoutData{ChainID: l.genesis.ChainID(), View: 1}
-			x.Sig = key.Sign(x.Data.SigningBytes())
+			x.Sig = l.sign(1, x.Data.SigningBytes())
 			return driver.KindTimeout, x.Encode()
 		},
 		"certificate": func(l *lab) (driver.Kind, []byte) {
-			qc := consensus.QC{Data: consensus.VoteData{ChainID: l.genesis.ChainID(), View: 1000, Block: consensus.BlockID{1}}, Signers: []byte{0}}
+			d := consensus.VoteData{ChainID: l.genesis.ChainID(), View: 1000, Block: consensus.BlockID{1}}
 			set, err := consensus.NewValidatorSet(l.genesis.Validators)
 			if err != nil {
 				l.t.Fatal(err)
 			}
-			for i, v := range set.All() {
-				for k := range 3 { // the three first keys, of which one is the node's
-					if v.Key == seedKey(k).Public() {
-						qc.Signers[0] |= 1 << i
-						qc.Sigs = append(qc.Sigs, seedKey(k).Sign(qc.Data.SigningBytes()))
-					}
-				}
+			at := []int{0, 1, 2} // the node is one of them
+			var sigs []consensus.Signature
+			for _, i := range at {
+				sigs = append(sigs, l.sign(i, d.SigningBytes()))
 			}
-			return driver.KindCertificates, (&consensus.Certificates{QC: qc, TC: []consensus.TC{}}).Encode()
+			qc, err := consensus.NewQC(set, d, at, sigs)
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			return driver.KindCertificates, (&consensus.Certificates{QC: *qc, TC: []consensus.TC{}}).Encode()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLab(t)
+				l := newLabOf(t, scheme, nil)
 				kind, raw := say(l)
 				l.nodes[1].in <- packet{seedKey(1077).Public(), driver.Gossiped, kind, raw}
 				l.nodes[1].refuses(t, l.disks[1], "used on another machine") // alone, it signs nothing for a minute
@@ -191,7 +194,7 @@ func TestEveryWordOfAnImpostorIsHeard(t *testing.T) {
 	}
 	t.Run("a forged vote", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLab(t)
+			l := newLabOf(t, scheme, nil)
 			n := l.nodes[1]
 			if err := n.begin(l.disks[1]); err != nil {
 				t.Fatal(err)

@@ -17,9 +17,9 @@ type cast struct {
 	reigns
 }
 
-func newCast(validators, spare int) (*cast, error) {
+func newCast(scheme consensus.Scheme, validators, spare int) (*cast, error) {
 	c := &cast{genesis: &consensus.Genesis{
-		Version: consensus.ProtocolVersion, Name: "sim", TimestampMs: 1, BlockTimeMs: 1000,
+		Version: consensus.ProtocolVersion, Scheme: scheme, Name: "sim", TimestampMs: 1, BlockTimeMs: 1000,
 		MaxTxsPerBlock: 100, MaxTimestampAhead: 500,
 	}}
 	for i := range validators + spare {
@@ -29,7 +29,7 @@ func newCast(validators, spare int) (*cast, error) {
 		if i >= validators {
 			continue
 		}
-		c.genesis.Validators = append(c.genesis.Validators, consensus.Validator{Key: k.Public(), Weight: 1, Name: fmt.Sprint(i)})
+		c.genesis.Validators = append(c.genesis.Validators, c.member(k, 1, i))
 	}
 	var err error
 	if c.root, err = c.genesis.Block(digest.Sum("sim/state")); err != nil {
@@ -38,4 +38,13 @@ func newCast(validators, spare int) (*cast, error) {
 	first, err := consensus.NewVerifier(c.genesis, c.root.ID())
 	c.reigns = reigns{size: validators, verifiers: []*consensus.Verifier{first}}
 	return c, err
+}
+
+// member is the validator with key k.
+func (c *cast) member(k sign.PrivateKey, weight uint64, name int) consensus.Validator {
+	v := consensus.Validator{Key: k.Public(), Weight: weight, Name: fmt.Sprint(name)}
+	if c.genesis.Scheme == consensus.BLS12381 {
+		v.BLS = consensus.ProveBLS(k)
+	}
+	return v
 }

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"fmt"
-
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -28,7 +26,7 @@ func (c *cast) set(e consensus.Epoch) []consensus.Validator {
 	var list []consensus.Validator
 	for i := range min(c.size+int(e%2), len(c.keys)) {
 		k := c.keys[(int(e)*c.step+i)%len(c.keys)]
-		list = append(list, consensus.Validator{Key: k.Public(), Weight: 1 + (uint64(e)+uint64(i))%3, Name: fmt.Sprint(i)})
+		list = append(list, c.member(k, 1+(uint64(e)+uint64(i))%3, i))
 	}
 	return list
 }
@@ -63,7 +61,7 @@ func (c *cast) follows(h consensus.Height, e consensus.Epoch) (digest.Digest, er
 	if !c.closes(h) {
 		return c.at(e).Set().Digest(), nil
 	}
-	set, err := consensus.NewValidatorSet(c.set(e + 1))
+	set, err := consensus.StoredValidatorSet(c.set(e + 1)) // begin checks the proofs
 	if err != nil {
 		return digest.Digest{}, err
 	}

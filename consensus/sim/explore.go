@@ -12,6 +12,7 @@ import (
 type Survey struct {
 	Scenarios int
 	Four      int // of four validators; the others are of seven
+	Summed    int // under BLS12-381; the others are under Ed25519
 	Twins     int // keys that had a twin
 	Views     consensus.View
 	Commits   consensus.Height // highest of each scenario
@@ -25,14 +26,17 @@ type Survey struct {
 
 // String is for people.
 func (s Survey) String() string {
-	return fmt.Sprintf("%d scenarios (%d of 4 validators, %d of 7; %d keys with a twin): %d views, %d steps, %d blocks committed; %d messages cut off, %d repeated, %d crashes, %d pieces of evidence; at most %d views from the last partition to everyone's commit",
-		s.Scenarios, s.Four, s.Scenarios-s.Four, s.Twins, s.Views, s.Steps, s.Commits, s.Dropped, s.Repeated, s.Crashes, s.Evidence, s.After)
+	return fmt.Sprintf("%d scenarios (%d of 4 validators, %d of 7; %d under bls12-381; %d keys with a twin): %d views, %d steps, %d blocks committed; %d messages cut off, %d repeated, %d crashes, %d pieces of evidence; at most %d views from the last partition to everyone's commit",
+		s.Scenarios, s.Four, s.Scenarios-s.Four, s.Summed, s.Twins, s.Views, s.Steps, s.Commits, s.Dropped, s.Repeated, s.Crashes, s.Evidence, s.After)
 }
 
 func (s *Survey) add(c Scenario, o Outcome) {
 	s.Scenarios++
 	if c.Validators == 4 {
 		s.Four++
+	}
+	if c.Scheme == consensus.BLS12381 {
+		s.Summed++
 	}
 	s.Twins += c.Twins
 	s.Views += o.Views
@@ -48,6 +52,7 @@ func (s *Survey) add(c Scenario, o Outcome) {
 func (s *Survey) merge(t Survey) {
 	s.Scenarios += t.Scenarios
 	s.Four += t.Four
+	s.Summed += t.Summed
 	s.Twins += t.Twins
 	s.Views += t.Views
 	s.Commits += t.Commits
@@ -96,18 +101,23 @@ func explore(first, last uint64, workers int, change func(*Scenario)) (Survey, e
 	for k := range shares {
 		wg.Go(func() {
 			mine := &shares[k]
-			casts := make(map[int]*cast)
+			type kind struct {
+				scheme     consensus.Scheme
+				validators int
+			}
+			casts := make(map[kind]*cast)
 			for seed := first + uint64(k); seed <= last && seed < failed(); seed += uint64(workers) {
 				s := NewScenario(seed)
 				if change != nil {
 					change(&s)
 				}
-				c := casts[s.Validators]
+				k := kind{s.Scheme, s.Validators}
+				c := casts[k]
 				if c == nil {
-					if c, mine.err = newCast(s.Validators, 0); mine.err != nil {
+					if c, mine.err = newCast(s.Scheme, s.Validators, 0); mine.err != nil {
 						return
 					}
-					casts[s.Validators] = c
+					casts[k] = c
 				}
 				o, err := playOn(c, s)
 				if err != nil {

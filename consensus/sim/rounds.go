@@ -43,7 +43,7 @@ const (
 
 // Play plays the scenario. The error wraps ErrViolation or ErrStuck, or is a replica's own.
 func Play(s Scenario) (Outcome, error) {
-	c, err := newCast(s.Validators, 0)
+	c, err := newCast(s.Scheme, s.Validators, 0)
 	if err != nil {
 		return Outcome{}, err
 	}

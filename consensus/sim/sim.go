@@ -11,6 +11,7 @@ import (
 
 // Config shapes a run. Times are virtual milliseconds. The zero value of a probability is never.
 type Config struct {
+	Scheme     consensus.Scheme
 	Validators int     // keys; at least 1
 	Twins      int     // keys 0 to Twins-1 have two nodes each; safety is owed while they are less than a third
 	BadMs      uint64  // how long the network misbehaves
@@ -139,7 +140,7 @@ func Run(seed uint64, cfg Config) (Report, error) {
 }
 
 func newWorld(seed uint64, cfg Config) (*world, error) {
-	c, err := newCast(cfg.Validators, cfg.Spare)
+	c, err := newCast(cfg.Scheme, cfg.Validators, cfg.Spare)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/digest"
 )
 
@@ -128,6 +129,24 @@ func TestLateJoinerFollowsTheChanges(t *testing.T) {
 	cfg.Spare, cfg.Turn, cfg.Step = 4, 4, 2
 	cfg.Asleep, cfg.Crash = true, 0
 	runAll(t, cfg, 15)
+}
+
+// The same under BLS12-381: fewer seeds, since its arithmetic is slow and the rules are not its.
+func TestSummedSignaturesChangeNothing(t *testing.T) {
+	for name, shape := range map[string]func(*Config){
+		"default": func(*Config) {},
+		"twins":   func(c *Config) { c.Twins, c.Split = 1, 0.5 },
+		"dead":    func(c *Config) { c.Dead, c.Crash = 1, 0.003 },
+		"late":    func(c *Config) { c.Asleep, c.Crash = true, 0 },
+		"changes": func(c *Config) { c.Spare, c.Turn, c.Step = 3, 6, 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.Scheme = consensus.BLS12381
+			shape(&cfg)
+			runAll(t, cfg, 2)
+		})
+	}
 }
 
 func TestHoursOfTrouble(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/digest"
 )
 
@@ -24,15 +25,18 @@ func TestTwins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if survey.Scenarios >= 1000 && (survey.Crashes == 0 || survey.Evidence == 0 || survey.Dropped == 0) {
+	if survey.Scenarios >= 1000 && (survey.Crashes == 0 || survey.Evidence == 0 || survey.Dropped == 0 || survey.Summed == 0) {
 		t.Fatal("the scenarios try nothing")
 	}
 }
 
 func TestScenarioReplaysFromItsSeed(t *testing.T) {
-	shared, err := newCast(4, 0)
-	if err != nil {
-		t.Fatal(err)
+	shared := make(map[consensus.Scheme]*cast)
+	for _, scheme := range consensus.Schemes() {
+		var err error
+		if shared[scheme], err = newCast(scheme, 4, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	traces := make(map[string]uint64)
 	for seed := uint64(1); seed <= 40; seed++ {
@@ -52,7 +56,7 @@ func TestScenarioReplaysFromItsSeed(t *testing.T) {
 			t.Fatalf("two plays of one seed differ:\n%+v\n%+v", a, b)
 		}
 		if s := NewScenario(seed); s.Validators == 4 {
-			if c, err := playOn(shared, s); err != nil || c != a {
+			if c, err := playOn(shared[s.Scheme], s); err != nil || c != a {
 				t.Fatalf("a play differs with what was played before it: %v\n%+v\n%+v", err, a, c)
 			}
 		}

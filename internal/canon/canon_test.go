@@ -124,3 +124,15 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+func TestOwnBytesMayBeTrusted(t *testing.T) {
+	var p pair
+	if err := UnmarshalOwn(Must(&pair{A: 7, B: []byte{1}}), &p); err != nil || p.A != 7 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	for name, s := range map[string]string{"cut short": "82 01 41", "element too many": "83 01 41 ff 00", "trailing byte": "82 01 41 ff 00", "indefinite array": "9f 01 41 ff ff"} {
+		if err := UnmarshalOwn(unhex(t, s), &p); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}

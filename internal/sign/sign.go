@@ -1,6 +1,6 @@
-// Package sign is the project's one signature scheme: Ed25519, verified by the rules of ZIP-215 everywhere, so that
-// every node gives the same verdict on every signature, alone or in a batch. The standard library's verifier is
-// stricter in one direction and must never decide what the chain accepts.
+// Package sign is Ed25519, by which everything is signed but the votes of chains that chose BLS12-381. It is verified by
+// the rules of ZIP-215 everywhere, so that every node gives the same verdict on every signature, alone or in a batch. The
+// standard library's verifier is stricter in one direction and must never decide what the chain accepts.
 package sign
 
 import (

@@ -95,6 +95,11 @@ func (l *lab) block(f *fork) *consensus.Block {
 	return b
 }
 
+// signed is the signature of a vote or timeout.
+func signed(k sign.PrivateKey, msg []byte) consensus.Signature {
+	return consensus.NewSigner(consensus.Ed25519, k).Sign(msg)
+}
+
 // qc is signed by replicas 0 and 1 and the Byzantine validator. What replica 0 remembers of its own votes is not in it.
 func (l *lab) qc(f *fork) consensus.QC {
 	if f == nil {
@@ -109,12 +114,17 @@ func (l *lab) qc(f *fork) consensus.QC {
 	if f.viewOf() == f.under.viewOf()+1 {
 		d.CommitRef = b.Header.Parent
 	}
-	qc := consensus.QC{Data: d, Signers: []byte{0b1011}}
-	for _, i := range []int{0, 1, byzantine} {
-		qc.Sigs = append(qc.Sigs, l.keys[i].Sign(d.SigningBytes()))
+	at := []int{0, 1, byzantine}
+	var sigs []consensus.Signature
+	for _, i := range at {
+		sigs = append(sigs, signed(l.keys[i], d.SigningBytes()))
 	}
-	l.qcs[name] = qc
-	return qc
+	qc, err := consensus.NewQC(l.verifier.Set(), d, at, sigs)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.qcs[name] = *qc
+	return *qc
 }
 
 // tc is of the given view and knows no certificate above that of high.
@@ -126,7 +136,7 @@ func (l *lab) tc(view int8, high *fork) consensus.TC {
 	tc := consensus.TC{ChainID: l.verifier.ChainID(), View: consensus.View(view), HighQC: l.qc(high)}
 	for i := 1; i <= byzantine; i++ {
 		d := consensus.TimeoutData{ChainID: tc.ChainID, View: tc.View, HighQC: tc.HighQC.Data.View}
-		tc.Entries = append(tc.Entries, consensus.TCEntry{Validator: uint32(i), HighQC: d.HighQC, Sig: l.keys[i].Sign(d.SigningBytes())})
+		tc.Entries = append(tc.Entries, consensus.TCEntry{Validator: uint32(i), HighQC: d.HighQC, Sig: signed(l.keys[i], d.SigningBytes())})
 	}
 	l.tcs[name] = tc
 	return tc
@@ -145,7 +155,7 @@ func (l *lab) proposal(f *fork, tc ...consensus.TC) *consensus.Proposal {
 func (l *lab) timeout(view int8, high *fork) *consensus.Timeout {
 	d := consensus.TimeoutData{ChainID: l.verifier.ChainID(), View: consensus.View(view), HighQC: consensus.View(high.viewOf())}
 	k := l.keys[byzantine]
-	return &consensus.Timeout{Data: d, Voter: k.Public(), Sig: k.Sign(d.SigningBytes()), HighQC: l.qc(high), LastTC: []consensus.TC{}}
+	return &consensus.Timeout{Data: d, Voter: k.Public(), Sig: signed(k, d.SigningBytes()), HighQC: l.qc(high), LastTC: []consensus.TC{}}
 }
 
 // puppet is a consensus.Replica with the shell's part played: it gets every certified block that it asks for.

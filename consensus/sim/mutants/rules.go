@@ -20,7 +20,7 @@ var All = []Mutant{
 		Edits: []Edit{
 			{"rules.go", "if r.safety.HighQC.Data.View < r.safety.Locked {", "high, last := r.forgetful()\n\tif high.Data.View > r.safety.HighQC.Data.View {"},
 			{"rules.go", "HighQC: r.safety.HighQC.Data.View, LastVoted: r.safety.LastVoted,", "HighQC: high.Data.View, LastVoted: r.safety.LastVoted,"},
-			{"rules.go", "Sig: r.key.Sign(msg), HighQC: r.safety.HighQC, LastTC: r.lastTC()}", "Sig: r.key.Sign(msg), HighQC: high, LastTC: last}"},
+			{"rules.go", "Sig: r.signer.Sign(msg), HighQC: r.safety.HighQC, LastTC: r.lastTC()}", "Sig: r.signer.Sign(msg), HighQC: high, LastTC: last}"},
 			{"rules.go", "// resend repeats,", `func (r *Replica) forgetful() (QC, []TC) {
 	if len(r.safety.HighTC) == 1 && r.safety.HighTC[0].View+1 == r.view {
 		return r.safety.HighTC[0].HighQC, r.safety.HighTC
@@ -67,8 +67,7 @@ var All = []Mutant{
 		Name: "certificate: votes pooled across blocks",
 		Edits: []Edit{
 			{"votes.go", "if b.vote.Data == data {", "if b.vote.Data.View == data.View {"},
-			{"votes.go", "claims = append(claims, claim{b.vote.Voter, msg, b.vote.Sig})", "claims = append(claims, claim{b.vote.Voter, b.vote.Data.SigningBytes(), b.vote.Sig})"},
-			{"votes.go", "\tmsg := data.SigningBytes()\n", ""},
+			{"votes.go", "rules().claims(vs.set, at, always(msg), qc.Sigs)", "rules().claims(vs.set, at, func(k int) []byte { return m[at[k]].vote.Data.SigningBytes() }, qc.Sigs)"},
 		},
 		By: []string{twins},
 	},

@@ -1,4 +1,4 @@
-package canon_test
+package consensus_test
 
 import (
 	"testing"
