@@ -87,8 +87,10 @@ func (b *backend) FetchDAG(ctx context.Context, text string) (api.DAG, error) {
 // fetchError says in the API's terms why a fetch failed.
 func fetchError(err error) error {
 	switch {
-	case errors.Is(err, blob.ErrQuota), errors.Is(err, blob.ErrDiskFull), errors.Is(err, p2p.ErrTooMuch):
-		return api.QuotaFull("see bpi blob list, let something go with bpi blob unpin, or raise storage.blob_quota_bytes", "%v", err)
+	case errors.Is(err, blob.ErrQuota), errors.Is(err, blob.ErrDiskFull):
+		return blobError(err)
+	case errors.Is(err, p2p.ErrTooMuch):
+		return api.QuotaFull("raise storage.blob_quota_bytes", "%v", err)
 	case errors.Is(err, p2p.ErrNoProvider):
 		return api.Unavailable("see who is connected with bpi network peers; what came so far is kept, and the next attempt goes on there", "%v", err)
 	case errors.Is(err, blob.ErrDAG), errors.Is(err, blob.ErrMismatch):

@@ -23,6 +23,8 @@ const (
 	blobWindow     = 16               // blocks asked for in one request
 	blobTogether   = 8                // blocks made durable together
 	blobStall      = 20 * time.Second // without a block for so long, a fetch gives up
+	blobGrace      = 2 * time.Minute  // a fetch may take so long, and besides
+	blobSlowest    = 32 << 10         // a second for so many bytes
 	blobPatience   = 3 * time.Second  // at least so long a block is waited for before another peer is asked for it, too
 	blobAsks       = 16               // questions for names under way; more wait
 	blobPending    = 1024             // blocks that one peer may wait for; the rest of its wish list is dropped

@@ -113,6 +113,14 @@ var errStalled = fmt.Errorf("%w: none sent a block of it for %s", ErrNoProvider,
 // emptyBlock is an empty file.
 var emptyBlock = blob.Of(digest.Of(nil))
 
+// errSlow ends a fetch that peers keep from ending: a place among the fetches is not held for ever by a byte now and then.
+var errSlow = fmt.Errorf("%w: it came too slowly", ErrNoProvider)
+
+// longest is the time that a fetch of so many bytes may take.
+func longest(bytes uint64) time.Duration {
+	return blobGrace + time.Duration(min(bytes/blobSlowest, 1<<30))*time.Second
+}
+
 // dagFetch is a fetch of one DAG. One goroutine walks; others bring blocks.
 type dagFetch struct {
 	x      *Exchange
@@ -127,8 +135,8 @@ type dagFetch struct {
 // fetchDAG brings the blocks of a DAG that are not here. known is the size of the file that it should be; 0 if that is
 // not known.
 func (x *Exchange) fetchDAG(ctx context.Context, fl *flight, c blob.CID, maxBytes, known uint64) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the session
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil) // ends the session
 	w := x.store.Write()
 	defer w.End()
 	if err := w.Resume(c, maxBytes); err != nil {
@@ -136,7 +144,10 @@ func (x *Exchange) fetchDAG(ctx context.Context, fl *flight, c blob.CID, maxByte
 	}
 	x.revive()
 	f := &dagFetch{x: x, w: w, swap: x.swap.NewSession(ctx), flight: fl, left: maxBytes, seen: map[digest.Digest]bool{}}
-	err := f.run(ctx, c, known)
+	err := f.run(ctx, cancel, c, known)
+	if errors.Is(context.Cause(ctx), errSlow) {
+		err = errSlow
+	}
 	if err == nil {
 		var root blob.Root
 		if root, err = w.Complete(ctx, c); err == nil {
@@ -149,7 +160,7 @@ func (x *Exchange) fetchDAG(ctx context.Context, fl *flight, c blob.CID, maxByte
 	return err
 }
 
-func (f *dagFetch) run(ctx context.Context, c blob.CID, known uint64) error {
+func (f *dagFetch) run(ctx context.Context, cancel context.CancelCauseFunc, c blob.CID, known uint64) error {
 	if err := f.bring(ctx, []blob.CID{c}); err != nil {
 		return err
 	}
@@ -164,6 +175,8 @@ func (f *dagFetch) run(ctx context.Context, c blob.CID, known uint64) error {
 		return fmt.Errorf("%w: it says %d bytes, and at most %d were to come", ErrTooMuch, total, f.left)
 	}
 	f.flight.total(total)
+	late := time.AfterFunc(longest(total), func() { cancel(errSlow) })
+	defer late.Stop()
 	return f.below(ctx, links, 1)
 }
 
