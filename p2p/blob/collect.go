@@ -158,6 +158,7 @@ func (s *Store) dropRoots(need uint64) error {
 	for _, e := range list {
 		s.forget(e.CID)
 	}
+	s.compact()
 	return nil
 }
 

@@ -155,9 +155,11 @@ func (s *Store) rewriteIndex(path string) error {
 		return diskError("write blob index", err)
 	}
 	w := bufio.NewWriter(f)
+	n := 0
 	for _, c := range s.sorted() {
 		for _, l := range s.roots[c].lines() {
 			_, _ = w.WriteString(l.String()) // Flush tells
+			n++
 		}
 	}
 	err = w.Flush()
@@ -174,7 +176,7 @@ func (s *Store) rewriteIndex(path string) error {
 		_ = f.Close()
 		return diskError("write blob index", err)
 	}
-	s.log = f
+	s.log, s.lines, s.stale = f, n, false
 	return nil
 }
 
@@ -212,7 +214,25 @@ func (s *Store) write(sync bool, lines ...indexLine) error {
 		_ = s.log.Truncate(end) // half a line would hide the next one
 		return diskError("write blob index", err)
 	}
+	s.lines += len(lines)
+	s.stale = s.lines > s.compactAt && s.lines > 8*len(s.roots)
 	return nil
+}
+
+// compactAt is the number of lines from which the index is written anew when most of them are of the past.
+const compactAt = 1 << 16
+
+// compact writes the index anew if most of it is of the past. The caller holds the lock, and has applied what it wrote.
+func (s *Store) compact() {
+	if !s.stale || s.log == nil {
+		return
+	}
+	old := s.log
+	if err := s.rewriteIndex(filepath.Join(s.root, "index")); err != nil {
+		s.compactAt, s.stale = 2*s.lines, false // the old one goes on, and this is tried again later
+		return
+	}
+	_ = old.Close() // nothing is written to it any more
 }
 
 // sorted is the names of all entries, in order.

@@ -40,6 +40,7 @@ func (s *Store) pin(e *entry, reason string) error {
 	}
 	e.used = time.Now()
 	s.setPin(e, reason)
+	s.compact()
 	return nil
 }
 
@@ -70,6 +71,7 @@ func (s *Store) Unpin(c CID, reason string) error {
 		return fmt.Errorf("unpin %s: %w", c, err)
 	}
 	s.clearPin(e, reason)
+	s.compact()
 	return nil
 }
 

@@ -40,17 +40,20 @@ type Store struct {
 
 	gc sync.Mutex // held by the one who collects
 
-	mu       sync.Mutex
-	roots    map[CID]*entry
-	byDigest map[digest.Digest][]CID           // whole files
-	pinned   map[string]map[CID]bool           // by reason
-	log      *os.File                          // the index; nil once closed
-	coming   uint64                            // bytes reserved by writers
-	writers  map[*Writer]bool                  // who may be relying on blocks that nothing names yet
-	sweep    *sweep                            // the collection in progress, if any
-	views    map[digest.Digest]*view           // whole files on disk beside their blocks
-	viewed   uint64                            // their bytes, and those of views in the making
-	uses     map[string]map[digest.Digest]bool // views that must stay, by who needs them
+	mu        sync.Mutex
+	roots     map[CID]*entry
+	byDigest  map[digest.Digest][]CID           // whole files
+	pinned    map[string]map[CID]bool           // by reason
+	log       *os.File                          // the index; nil once closed
+	lines     int                               // of the index
+	compactAt int                               // from so many on it may be written anew
+	stale     bool                              // it is to be written anew
+	coming    uint64                            // bytes reserved by writers
+	writers   map[*Writer]bool                  // who may be relying on blocks that nothing names yet
+	sweep     *sweep                            // the collection in progress, if any
+	views     map[digest.Digest]*view           // whole files on disk beside their blocks
+	viewed    uint64                            // their bytes, and those of views in the making
+	uses      map[string]map[digest.Digest]bool // views that must stay, by who needs them
 }
 
 // Root is a whole file or folder that the store holds.
@@ -85,7 +88,7 @@ const partAge = 7 * 24 * time.Hour
 // kept; 0 means no bound.
 func Open(dir string, quotaBytes uint64) (*Store, error) {
 	s := &Store{
-		root: dir, quota: quotaBytes, roots: map[CID]*entry{}, byDigest: map[digest.Digest][]CID{}, pinned: map[string]map[CID]bool{},
+		root: dir, quota: quotaBytes, compactAt: compactAt, roots: map[CID]*entry{}, byDigest: map[digest.Digest][]CID{}, pinned: map[string]map[CID]bool{},
 		writers: map[*Writer]bool{}, views: map[digest.Digest]*view{}, uses: map[string]map[digest.Digest]bool{},
 	}
 	if err := s.open(); err != nil {

@@ -276,6 +276,29 @@ func TestPinsSurviveRestartAndTornLine(t *testing.T) {
 	}
 }
 
+func TestIndexIsWrittenAnewWhenMostOfItIsOfThePast(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, 0)
+	s.compactAt = 50
+	r := put(t, s, []byte("a"), "stays")
+	for i := range 100 {
+		reason := fmt.Sprint("job/", i)
+		if err := errors.Join(s.Pin(r.CID, reason), s.Unpin(r.CID, reason)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "index"))
+	if n := bytes.Count(raw, []byte("\n")); err != nil || n > 60 || n != s.lines {
+		t.Errorf("%d lines, counted as %d, %v", n, s.lines, err)
+	}
+	other := put(t, s, []byte("b"), "later")
+	s.Close()
+	s = openStore(t, dir, 0)
+	if got := s.Pins(r.Digest); len(got) != 1 || got[0] != "stays" || len(s.Pins(other.Digest)) != 1 {
+		t.Errorf("pins %q", got)
+	}
+}
+
 func TestRottenBlockIsRemovedAndItsBlobCountsAsAbsent(t *testing.T) {
 	s := openStore(t, t.TempDir(), 0)
 	b := noise(1, 3<<20)

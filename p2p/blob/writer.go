@@ -223,6 +223,7 @@ func (w *Writer) Keep(root Root, reasons ...string) error {
 	for _, r := range reasons {
 		s.setPin(e, r)
 	}
+	s.compact()
 	return nil
 }
 
