@@ -107,7 +107,10 @@ type DAGs interface {
 	// PinDAG keeps one; UnpinDAG takes that back.
 	PinDAG(ctx context.Context, cid string) (DAG, error)
 	UnpinDAG(ctx context.Context, cid string) (DAG, error)
-	// ImportDAGs stores what a CAR file names, and returns once it is durable. Errors: QuotaFull, Malformed.
+	// MissingBlocks tells which blocks an upload must bring. What is here may be gone by then, if nothing names it.
+	MissingBlocks(ctx context.Context, asked BlocksAsked) (BlocksMissing, error)
+	// ImportDAGs stores what a CAR file names, with the blocks that are here already, and returns once it is
+	// durable. Errors: QuotaFull, Malformed, NotFound for a DAG of which a block is neither in the file nor here.
 	ImportDAGs(ctx context.Context, car io.Reader) ([]DAG, error)
 	// ExportDAG writes a CAR file.
 	ExportDAG(ctx context.Context, cid string, repeats bool, w io.Writer) error

@@ -42,6 +42,20 @@ func (c *Client) tell(ctx context.Context, cid, what string) (DAG, error) {
 
 func dagPath(cid, what string) string { return "/v1/dags/" + url.PathEscape(cid) + what }
 
+// MissingBlocks asks which blocks of an upload the node lacks.
+func (c *Client) MissingBlocks(ctx context.Context, cids []string) ([]int, error) {
+	var m BlocksMissing
+	err := c.json(ctx, http.MethodPost, "/v1/dags/missing", nil, &BlocksAsked{CIDs: cids}, &m)
+	last := -1
+	for _, i := range m.Missing {
+		if i <= last || i >= len(cids) {
+			return nil, fmt.Errorf("the node answers with nonsense about %d blocks", len(cids))
+		}
+		last = i
+	}
+	return m.Missing, err
+}
+
 // ImportDAGs uploads a CAR file of exactly size bytes, and returns once the node has what it names, durably. It is not
 // pinned.
 func (c *Client) ImportDAGs(ctx context.Context, r io.Reader, size uint64) ([]DAG, error) {

@@ -27,6 +27,16 @@ func TestDAGsTravelBothWays(t *testing.T) {
 			t.Errorf("%+v, %v", d, err)
 		}
 	}
+	f.missing = []int{0, 2}
+	if m, err := c.MissingBlocks(ctx, []string{"a", "b", "c"}); err != nil || !slices.Equal(m, f.missing) {
+		t.Errorf("%v, %v", m, err)
+	}
+	for _, f.missing = range [][]int{{3}, {-1}, {1, 1}, {2, 0}} {
+		if m, err := c.MissingBlocks(ctx, []string{"a", "b", "c"}); err == nil {
+			t.Errorf("nonsense was taken: %v", m)
+		}
+	}
+	f.told = slices.DeleteFunc(f.told, func(s string) bool { return s == "missing of 3" })
 	car := bytes.Repeat([]byte("car "), 50_000)
 	if list, err := c.ImportDAGs(ctx, bytes.NewReader(car), uint64(len(car))); err != nil || len(list) != 1 || !bytes.Equal(f.car, car) {
 		t.Errorf("%+v, %v, %d bytes came", list, err, len(f.car))

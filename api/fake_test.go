@@ -34,6 +34,7 @@ type fakeNode struct {
 	query    api.EventQuery        // the last
 	audit    func(io.Writer) error // WriteAudit
 	car      []byte                // the last ImportDAGs; ExportDAG gives it back
+	missing  []int                 // MissingBlocks answers
 	carErr   error                 // what ExportDAG ends with
 	told     []string              // of DAGs, in order
 }
@@ -264,6 +265,11 @@ func (f *fakeNode) DAG(_ context.Context, c string) (api.DAG, error)      { retu
 func (f *fakeNode) FetchDAG(_ context.Context, c string) (api.DAG, error) { return f.dag("fetch", c) }
 func (f *fakeNode) PinDAG(_ context.Context, c string) (api.DAG, error)   { return f.dag("pin", c) }
 func (f *fakeNode) UnpinDAG(_ context.Context, c string) (api.DAG, error) { return f.dag("unpin", c) }
+
+func (f *fakeNode) MissingBlocks(_ context.Context, asked api.BlocksAsked) (api.BlocksMissing, error) {
+	f.told = append(f.told, fmt.Sprint("missing of ", len(asked.CIDs)))
+	return api.BlocksMissing{Missing: f.missing}, f.err
+}
 
 func (f *fakeNode) ImportDAGs(_ context.Context, r io.Reader) (list []api.DAG, err error) {
 	if f.car, err = io.ReadAll(r); err != nil {

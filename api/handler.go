@@ -66,6 +66,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/blobs/{digest}", h.getBlob}, // and HEAD
 		{"GET /v1/dags", answer(h, h.b.DAGs)},
 		{"POST /v1/dags", h.postDAGs},
+		{"POST /v1/dags/missing", exchange(h, h.b.MissingBlocks)},
 		{"GET /v1/dags/{cid}", byCID(h, h.b.DAG)},
 		{"GET /v1/dags/{cid}/car", h.getCAR},
 		{"POST /v1/dags/{cid}/fetch", h.local(byCID(h, h.b.FetchDAG))},

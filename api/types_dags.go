@@ -18,6 +18,19 @@ type DAGList struct {
 	Usage BlobUsage `json:"usage"`
 }
 
+// MaxBlocksAsked bounds the CIDs of one question after blocks.
+const MaxBlocksAsked = 512
+
+// BlocksAsked asks which blocks the node lacks.
+type BlocksAsked struct {
+	CIDs []string `json:"cids"` // at most MaxBlocksAsked
+}
+
+// BlocksMissing answers it.
+type BlocksMissing struct {
+	Missing []int `json:"missing"` // positions in the question, in order
+}
+
 // BlobUsage is the room that the blob store takes.
 type BlobUsage struct {
 	Blobs       int    `json:"blobs"`

@@ -128,12 +128,36 @@ func (b *backend) UnpinDAG(_ context.Context, text string) (api.DAG, error) {
 	return d, err
 }
 
+// MissingBlocks implements api.DAGs.
+func (b *backend) MissingBlocks(ctx context.Context, asked api.BlocksAsked) (api.BlocksMissing, error) {
+	if len(asked.CIDs) > api.MaxBlocksAsked {
+		return api.BlocksMissing{}, api.Malformed("", "a question after %d blocks: at most %d", len(asked.CIDs), api.MaxBlocksAsked)
+	}
+	out := api.BlocksMissing{Missing: []int{}}
+	for i, text := range asked.CIDs {
+		c, err := blob.ParseCID(text)
+		if err != nil {
+			return out, api.Malformed("", "%v", err)
+		}
+		have, err := b.n.store.Blocks().Has(ctx, c)
+		if err != nil {
+			return out, err
+		}
+		if !have {
+			out.Missing = append(out.Missing, i)
+		}
+	}
+	return out, nil
+}
+
 // ImportDAGs implements api.DAGs.
 func (b *backend) ImportDAGs(ctx context.Context, car io.Reader) ([]api.DAG, error) {
 	roots, err := b.n.store.Import(ctx, car)
 	switch {
 	case errors.Is(err, blob.ErrQuota), errors.Is(err, blob.ErrDiskFull):
 		return nil, blobError(err)
+	case errors.Is(err, blob.ErrNotFound):
+		return nil, api.NotFound("send all blocks", "%v", err)
 	case err != nil && ctx.Err() == nil && !errors.Is(err, blob.ErrTrouble):
 		return nil, api.Malformed("", "%v", err)
 	case err != nil:

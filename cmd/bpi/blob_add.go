@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,8 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/metanode/metanode/api"
-	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/p2p/blob"
 )
 
 func blobAdd(c *cli.Context, e *env) error {
@@ -21,8 +18,13 @@ func blobAdd(c *cli.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(at); err != nil {
+	info, err := os.Stat(at)
+	if err != nil {
 		return fmt.Errorf("blob: %w; give a file or a folder", err)
+	}
+	total := uint64(0) // of a folder it is not known before
+	if info.Mode().IsRegular() {
+		total = uint64(info.Size())
 	}
 	return e.withNode(c.Context, func(n *conn) error {
 		ctx, cancel := e.bounded(c.Context, 12*time.Hour)
@@ -30,20 +32,8 @@ func blobAdd(c *cli.Context, e *env) error {
 		if _, err := n.Status(ctx); err != nil { // before minutes of work
 			return err
 		}
-		// The CAR file that is sent is as long whatever the CID in its header is.
-		var length counter
-		built, err := writeTree(ctx, e, "reading "+filepath.Base(at), at, blob.Of(digest.Digest{}), &length, 0)
+		_, d, err := sendTree(ctx, e, n, at, total)
 		if err != nil {
-			return err
-		}
-		d, err := n.DAG(ctx, built.Root.String())
-		switch {
-		case err == nil && d.Whole:
-		case err == nil || errors.Is(err, &api.Error{Code: api.CodeNotFound}):
-			if d, err = sendTree(ctx, e, n, at, built, uint64(length)); err != nil {
-				return err
-			}
-		default:
 			return err
 		}
 		if d, err = pinBlob(ctx, e, n, d); err != nil {
@@ -51,48 +41,6 @@ func blobAdd(c *cli.Context, e *env) error {
 		}
 		return showBlobs(e, c.Bool("id-only"), d)
 	})
-}
-
-// writeTree writes a file or folder as a CAR file.
-func writeTree(ctx context.Context, e *env, what, at string, root blob.CID, w io.Writer, total uint64) (blob.Built, error) {
-	bar := e.progress(what, total)
-	defer bar.done()
-	car, err := blob.NewCARWriter(w, root)
-	if err != nil {
-		return blob.Built{}, err
-	}
-	return blob.BuildTree(ctx, at, car.Put, bar.add)
-}
-
-// sendTree reads a file or folder once more, to the node. One that changed in between is refused.
-func sendTree(ctx context.Context, e *env, n *conn, at string, built blob.Built, length uint64) (api.DAG, error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	r, w := io.Pipe()
-	type result struct {
-		built blob.Built
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		again, err := writeTree(ctx, e, "sending "+filepath.Base(at), at, built.Root, w, built.Bytes)
-		w.CloseWithError(err) // nil: the end
-		done <- result{again, err}
-	}()
-	list, err := n.ImportDAGs(ctx, r, length)
-	r.CloseWithError(errNotTaken) // ends the reading if the node took less than all
-	again := <-done
-	switch {
-	case again.err == nil && again.built != built:
-		return api.DAG{}, fmt.Errorf("%s changed while it was added; add it again when nothing writes to it", at)
-	case again.err != nil && !errors.Is(again.err, errNotTaken):
-		return api.DAG{}, again.err
-	case err != nil:
-		return api.DAG{}, fmt.Errorf("send %s: %w", at, err)
-	case len(list) != 1 || list[0].CID != built.Root.String():
-		return api.DAG{}, fail(exitInvalid, "%s answers with another CID than %s", n.where, built.Root)
-	}
-	return list[0], nil
 }
 
 // pinBlob pins what was added. A node elsewhere does not let strangers pin.

@@ -39,6 +39,9 @@ func BuildFile(ctx context.Context, r io.Reader, put Put) (ipld.Node, error) {
 	return balanced.Layout(h)
 }
 
+// ErrChanged means that a file was written to while it was read.
+var ErrChanged = errors.New("changed while it was added; add it again when nothing writes to it")
+
 // Built is what BuildTree found.
 type Built struct {
 	Root  CID
@@ -91,7 +94,7 @@ func (b *treeBuilder) entry(ctx context.Context, at string, info os.FileInfo, de
 		return nil, fmt.Errorf("%s: %w", at, err)
 	}
 	if in.n != uint64(info.Size()) {
-		return nil, fmt.Errorf("%s changed while it was read; add it again when nothing writes to it", at)
+		return nil, fmt.Errorf("%s %w", at, ErrChanged)
 	}
 	b.out.Bytes += in.n
 	b.out.Files++
