@@ -34,11 +34,51 @@ func (x *Exchange) FetchDAG(ctx context.Context, c blob.CID, maxBytes uint64) er
 	if err := blob.CheckCID(c); err != nil {
 		return err
 	}
-	err := x.shareDAG(ctx, c, maxBytes, 0)
+	asking, stop := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if _, whole := x.store.Root(c); !whole && x.nobody(asking, c) {
+			stop(errNobody)
+		}
+	}()
+	err := x.shareDAG(asking, c, maxBytes, 0)
+	if err != nil && errors.Is(context.Cause(asking), errNobody) {
+		err = errNobody
+	}
+	stop(nil)
+	<-ended
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", c, err)
 	}
 	return nil
+}
+
+var errNobody = fmt.Errorf("%w: none of those who are connected has it", ErrNoProvider)
+
+// nobody reports whether every connected peer says that it has nothing of a DAG. One that cannot be asked, as it speaks
+// Bitswap alone, may have it.
+func (x *Exchange) nobody(ctx context.Context, c blob.CID) bool {
+	var from []sign.PublicKey
+	for _, id := range x.p.h.Network().Peers() {
+		k, ok := PublicKey(id)
+		if !ok {
+			return false
+		}
+		from = append(from, k)
+	}
+	if len(from) > namePeers {
+		return false
+	}
+	answers, ended := x.ask(ctx, c.Bytes(), from)
+	defer ended()
+	for n := range answers {
+		var remote *RemoteError
+		if !errors.As(n.err, &remote) || remote.Code != CodeNotFound {
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 func (x *Exchange) shareDAG(ctx context.Context, c blob.CID, maxBytes, known uint64) error {
@@ -59,13 +99,16 @@ func overhead(bytes uint64) uint64 { return bytes/8 + 4<<20 }
 
 func (x *Exchange) fetchFile(ctx context.Context, d digest.Digest, bytes uint64, from []sign.PublicKey) error {
 	asking, stop := context.WithCancel(ctx)
-	answers, ended := x.ask(asking, d, bytes, from)
+	answers, ended := x.ask(asking, d[:], from)
 	defer ended()
 	defer stop()
 	var tried []string
 	wrong := map[string]error{} // CIDs that did not lead to the file
 	for n := range answers {
 		err := n.err
+		if err == nil && n.root.Bytes != bytes {
+			err = fmt.Errorf("has %d bytes under that name, want %d", n.root.Bytes, bytes) // or the asker was told a wrong length: no blame
+		}
 		if err == nil {
 			key := n.root.CID.KeyString()
 			var again bool

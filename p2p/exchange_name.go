@@ -14,10 +14,10 @@ import (
 	"github.com/metanode/metanode/p2p/blob"
 )
 
-// The protocol blob/2 asks which DAG is the file with a digest.
+// The protocol blob/2 asks which DAG is the file with a digest, or whether the block at the top of a DAG is here.
 //
-//	request:  digest (32 bytes)
-//	answer:   the file's length (8 bytes, big-endian), its CID in binary
+//	request:  digest (32 bytes), or CID in binary (34 or 36 bytes)
+//	answer:   the length of the file (8 bytes, big-endian; 0 if asked by CID), its CID in binary
 //
 // The answer is a hint: the file counts only when its bytes have that digest.
 const (
@@ -30,17 +30,25 @@ const (
 )
 
 func (x *Exchange) serveNames() {
-	x.p.Handle(nameProto, Limits{RequestBytes: digest.Size, ResponseBytes: 8 + maxCID, PerPeer: 32, Total: 256, PerSecond: 2000}, func(_ context.Context, _ sign.PublicKey, req []byte) ([]byte, error) {
-		if len(req) != digest.Size {
-			return nil, &RemoteError{CodeRefused, "want a digest of 32 bytes"}
+	x.p.Handle(nameProto, Limits{RequestBytes: maxCID, ResponseBytes: 8 + maxCID, PerPeer: 32, Total: 256, PerSecond: 2000}, func(ctx context.Context, _ sign.PublicKey, req []byte) ([]byte, error) {
+		if len(req) == digest.Size {
+			if r, ok := x.store.Find(digest.Digest(req)); ok {
+				return encodeName(r), nil
+			}
+			return nil, absent
 		}
-		r, ok := x.store.Find(digest.Digest(req))
-		if !ok {
-			return nil, &RemoteError{CodeNotFound, "does not have it"}
+		c, err := blob.ReadCID(req)
+		if err != nil {
+			return nil, &RemoteError{CodeRefused, "want a digest or a CID"}
 		}
-		return encodeName(r), nil
+		if have, err := x.store.Blocks().Has(ctx, c); err != nil || !have {
+			return nil, absent
+		}
+		return encodeName(blob.Root{CID: c}), nil
 	})
 }
+
+var absent = &RemoteError{CodeNotFound, "does not have it"}
 
 func encodeName(r blob.Root) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, r.Bytes), r.CID.Bytes()...)
@@ -48,12 +56,12 @@ func encodeName(r blob.Root) []byte {
 
 var errBadName = errors.New("answers with nonsense")
 
-// decodeName reads an answer about the file with a digest.
-func decodeName(d digest.Digest, b []byte) (blob.Root, error) {
+// decodeName reads an answer.
+func decodeName(b []byte) (blob.Root, error) {
 	if len(b) < 8 || len(b) > 8+maxCID {
 		return blob.Root{}, fmt.Errorf("%w: %d bytes", errBadName, len(b))
 	}
-	r := blob.Root{Digest: d, Bytes: binary.BigEndian.Uint64(b)}
+	r := blob.Root{Bytes: binary.BigEndian.Uint64(b)}
 	var err error
 	if r.CID, err = blob.ReadCID(b[8:]); err != nil {
 		return blob.Root{}, fmt.Errorf("%w: %w", errBadName, err)
@@ -68,9 +76,9 @@ type named struct {
 	err  error
 }
 
-// ask asks peers for the file with a digest, several at once, and gives their answers as they come. The channel is closed
+// ask asks peers for a name, several at once, and gives their answers as they come. The channel is closed
 // when all have answered or ctx has ended; wait waits for that, and the answers need not be taken.
-func (x *Exchange) ask(ctx context.Context, d digest.Digest, bytes uint64, from []sign.PublicKey) (answers <-chan named, wait func()) {
+func (x *Exchange) ask(ctx context.Context, req []byte, from []sign.PublicKey) (answers <-chan named, wait func()) {
 	next := make(chan sign.PublicKey, namePeers)
 	for _, k := range from {
 		if k != x.p.self && len(next) < namePeers {
@@ -86,7 +94,7 @@ func (x *Exchange) ask(ctx context.Context, d digest.Digest, bytes uint64, from 
 				if ctx.Err() != nil {
 					return
 				}
-				r, err := x.askOne(ctx, d, bytes, k)
+				r, err := x.askOne(ctx, req, k)
 				out <- named{k, r, err}
 			}
 		})
@@ -101,7 +109,7 @@ func (x *Exchange) ask(ctx context.Context, d digest.Digest, bytes uint64, from 
 }
 
 // askOne asks one peer, again while it is busy.
-func (x *Exchange) askOne(ctx context.Context, d digest.Digest, bytes uint64, k sign.PublicKey) (blob.Root, error) {
+func (x *Exchange) askOne(ctx context.Context, req []byte, k sign.PublicKey) (blob.Root, error) {
 	select {
 	case x.asks <- struct{}{}:
 		defer func() { <-x.asks }()
@@ -111,7 +119,7 @@ func (x *Exchange) askOne(ctx context.Context, d digest.Digest, bytes uint64, k 
 	ctx, cancel := context.WithTimeout(ctx, nameTime)
 	defer cancel()
 	for turn := 0; ; turn++ {
-		b, err := x.p.Call(ctx, k, nameProto, d[:])
+		b, err := x.p.Call(ctx, k, nameProto, req)
 		var remote *RemoteError
 		if errors.As(err, &remote) && remote.Code == CodeBusy && turn < nameTurns {
 			wait := time.NewTimer(50*time.Millisecond + rand.N(200*time.Millisecond))
@@ -125,15 +133,12 @@ func (x *Exchange) askOne(ctx context.Context, d digest.Digest, bytes uint64, k 
 		if err != nil {
 			return blob.Root{}, err
 		}
-		r, err := decodeName(d, b)
+		r, err := decodeName(b)
 		if err != nil {
 			x.p.penalise(PeerID(k), PenaltyMajor, "garbage on "+nameProto)
 			return r, err
 		}
 		x.alive.OnMessage(PeerID(k))
-		if r.Bytes != bytes {
-			return r, fmt.Errorf("has %d bytes under that name, want %d", r.Bytes, bytes) // or the asker was told a wrong length: no blame
-		}
 		return r, nil
 	}
 }
