@@ -102,8 +102,19 @@ type Head struct {
 
 // ChainStatus answers GET /v1/chain.
 type ChainStatus struct {
-	Chain Chain `json:"chain"`
-	Head  Head  `json:"head"`
+	Chain     Chain      `json:"chain"`
+	Head      Head       `json:"head"`
+	Base      uint64     `json:"base"`      // first block from which on blocks and events are kept; 0: all are
+	Snapshots []Snapshot `json:"snapshots"` // of the state that the node can give to others, by rising height
+}
+
+// Snapshot is a state that a new peer can begin with.
+type Snapshot struct {
+	Height uint64        `json:"height"`
+	Block  digest.Digest `json:"block"`
+	ID     digest.Digest `json:"id"` // the same on every peer that has the same chunks
+	Bytes  uint64        `json:"bytes"`
+	Chunks int           `json:"chunks"`
 }
 
 // Peer is one connected or remembered peer.

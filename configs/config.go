@@ -38,6 +38,7 @@ type Config struct {
 	Role        string   `toml:"role" doc:"auto, validator, executor or follower. auto does whatever the node's keys are admitted for."`
 	Genesis     string   `toml:"genesis" doc:"The document that the chain begins with. Relative to data_dir."`
 	CreateChain bool     `toml:"create_chain" doc:"Whether to begin a chain of one validator, this node, when there is no genesis file yet."`
+	Trust       string   `toml:"trust" doc:"A trust file of the chain, as bpi chain trust writes it. A snapshot of a block before its checkpoint, or of another one in its place, is not taken. Relative to data_dir; empty trusts genesis alone."`
 	EngineFiles []string `toml:"engine_files" doc:"Engine programs that this node brings into the network. Others fetch them from their peers."`
 
 	P2P       P2P       `toml:"p2p" doc:"BPCI, the mesh."`
@@ -97,10 +98,14 @@ type Log struct {
 	MaxFiles  int    `toml:"max_files" doc:"Old log files that are kept."`
 }
 
-// Storage configures the blob store.
+// Storage configures what is kept, and how long.
 type Storage struct {
 	BlobQuotaBytes uint64        `toml:"blob_quota_bytes" doc:"Disk for datasets, engines and results. What is pinned is never removed; unpinned blobs go, oldest first."`
 	ResultTTL      time.Duration `toml:"result_ttl" doc:"How long results of jobs that ran here are kept. Goes into the genesis document of a chain begun with this file."`
+
+	SnapshotInterval uint64 `toml:"snapshot_interval" doc:"Blocks from one snapshot of the state to the next: a new peer begins with one and executes only the blocks after it. Peers that have the same number here can give parts of the same snapshot. 0 makes none; else at least 16."`
+	Snapshots        int    `toml:"snapshots" doc:"Snapshots that are kept: the newest ones. 1 to 16."`
+	RetainBlocks     uint64 `toml:"retain_blocks" doc:"Blocks and events that are kept, counted from the head; those before are removed, but for the receipts' proofs. Those after the oldest snapshot stay in any case. 0 keeps all; else at least 64, and snapshot_interval must not be 0."`
 }
 
 // Default is the configuration of a node that was told nothing. Paths are still relative.
@@ -118,7 +123,7 @@ func Default() Config {
 		API:       API{Listen: "127.0.0.1:0", Socket: "api.sock"},
 		Gateway:   Gateway{Listen: "127.0.0.1:3000"},
 		Log:       Log{Level: "info", MaxSizeMB: 20, MaxFiles: 5},
-		Storage:   Storage{BlobQuotaBytes: 20 << 30, ResultTTL: 7 * 24 * time.Hour},
+		Storage:   Storage{BlobQuotaBytes: 20 << 30, ResultTTL: 7 * 24 * time.Hour, SnapshotInterval: 5000, Snapshots: 2},
 	}
 }
 
@@ -255,6 +260,18 @@ func (c *Config) Validate() error {
 	}
 	if t := c.Storage.ResultTTL; t < time.Minute || t > 10*365*24*time.Hour {
 		bad("storage.result_ttl", "%s: want 1m to ten years", t)
+	}
+	if n := c.Storage.SnapshotInterval; n != 0 && (n < 16 || n > 1<<32) {
+		bad("storage.snapshot_interval", "%d: want 0, or 16 to %d", n, uint64(1)<<32)
+	}
+	if n := c.Storage.Snapshots; n < 1 || n > 16 {
+		bad("storage.snapshots", "%d: want 1 to 16", n)
+	}
+	switch n := c.Storage.RetainBlocks; {
+	case n != 0 && n < 64:
+		bad("storage.retain_blocks", "%d: want 0, or at least 64", n)
+	case n != 0 && c.Storage.SnapshotInterval == 0:
+		bad("storage.retain_blocks", "%d, with snapshot_interval 0: nothing could be removed, since a new peer needs a snapshot or all blocks; set snapshot_interval, or retain_blocks to 0", n)
 	}
 	return errors.Join(errs...)
 }

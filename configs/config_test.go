@@ -144,6 +144,10 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(c *Config) { c.Log.Level = "loud" }, "log.level:"},
 		{func(c *Config) { c.Log.MaxFiles = 0 }, "log.max_files:"},
 		{func(c *Config) { c.Storage.BlobQuotaBytes = 1 }, "storage.blob_quota_bytes:"},
+		{func(c *Config) { c.Storage.SnapshotInterval = 15 }, "storage.snapshot_interval:"},
+		{func(c *Config) { c.Storage.Snapshots = 0 }, "storage.snapshots:"},
+		{func(c *Config) { c.Storage.RetainBlocks = 63 }, "storage.retain_blocks: 63"},
+		{func(c *Config) { c.Storage.RetainBlocks, c.Storage.SnapshotInterval = 100, 0 }, "storage.retain_blocks: 100, with snapshot_interval 0"},
 		{func(c *Config) { c.Storage.ResultTTL = 0 }, "storage.result_ttl:"},
 	}
 	for _, tt := range tests {
@@ -198,6 +202,15 @@ func TestReadGenesisSaysWhatIsWrong(t *testing.T) {
 	}
 	if _, _, err := ReadGenesis(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file is %v", err)
+	}
+	old := filepath.Join(dir, "old")
+	if err := os.WriteFile(old, canon.Must(&consensus.Genesis{Version: 1, Name: "old", Validators: []consensus.Validator{}, App: []byte{}}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := ReadGenesis(old)
+	var other *consensus.VersionError
+	if !errors.As(err, &other) || other.Version != 1 || strings.Contains(err.Error(), "get the file again") || !strings.Contains(err.Error(), "use a bpi release of version 1") {
+		t.Errorf("the genesis of another version: %v", err)
 	}
 }
 

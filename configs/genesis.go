@@ -30,6 +30,10 @@ func ReadGenesis(path string) (*consensus.Genesis, []byte, error) {
 		return nil, nil, fmt.Errorf("read genesis %s: %w", path, err)
 	}
 	g, err := ParseGenesis(raw)
+	var other *consensus.VersionError
+	if errors.As(err, &other) {
+		return nil, nil, fmt.Errorf("read genesis %s: %w", path, err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read genesis %s: %w; get the file again from whoever runs the network", path, err)
 	}

@@ -119,6 +119,9 @@ func (c *Config) Resolve(base string) error {
 	if c.Genesis != "" && !filepath.IsAbs(c.Genesis) {
 		c.Genesis = filepath.Join(c.DataDir, c.Genesis)
 	}
+	if c.Trust != "" && !filepath.IsAbs(c.Trust) {
+		c.Trust = filepath.Join(c.DataDir, c.Trust)
+	}
 	if c.API.Socket != "" && !filepath.IsAbs(c.API.Socket) {
 		c.API.Socket = filepath.Join(c.DataDir, c.API.Socket)
 	}

@@ -9,9 +9,6 @@ import (
 	"github.com/metanode/metanode/internal/sign"
 )
 
-// ProtocolVersion is the version of the replicated rules that this code follows. A chain of another version is refused.
-const ProtocolVersion = 1
-
 // View numbers the attempts to extend the chain; each has one leader. The genesis block has view 0.
 type View uint64
 

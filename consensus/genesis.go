@@ -96,7 +96,7 @@ func (g *Genesis) DisplayName() string {
 // Check validates the document.
 func (g *Genesis) Check() error {
 	if g.Version != ProtocolVersion {
-		return fmt.Errorf("genesis of protocol version %d: this program follows version %d; use a bpi release of that version", g.Version, ProtocolVersion)
+		return &VersionError{What: "genesis", Version: g.Version, Next: "get the genesis document of a newer chain, or begin one with: bpi init --new-chain"}
 	}
 	if len(g.Name) == 0 || len(g.Name) > 32 {
 		return fmt.Errorf("genesis: network name %.40q: want 1 to 32 characters", g.Name)

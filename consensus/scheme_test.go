@@ -12,23 +12,24 @@ import (
 	"github.com/metanode/metanode/internal/digest"
 )
 
-// What chains of Ed25519 hash, sign and send is what it was before there was another scheme.
+// What chains of Ed25519 hash, sign and send is what it was before there was another scheme, but for the number of the
+// protocol's version in it.
 func TestEd25519EncodingsAreWhatTheyWere(t *testing.T) {
 	l := newLab(t, Ed25519, 4)
-	if got := l.genesis.ChainID().String(); got != "1a8d72d2a903d8965cc3d5e0acdd2025daf7d7132c1273611922b606359cc97e" {
+	if got := l.genesis.ChainID().String(); got != "b6513b9f552aa0fa157476f56fe3bd60b82475a76356297ba1fe9fca66dd3e2d" {
 		t.Errorf("chain id %s", got)
 	}
 	if got := l.verifier.set.Digest().String(); got != "eb9bb7b3607be3fb970f4a713a4d41b898921165ae7d09a28155e0f6d548efaf" {
 		t.Errorf("validator set %s", got)
 	}
 	want := []string{
-		"a9a2a8af730ad4b53479781a6263a3e1332eacedbe934d3a1d0f355aea1b9a42", "5fda4228d05ac62441c17d756ef81652a8b164e087e36cec171670112dcdd8b7",
-		"7ec6da1aa408d0b49db1f9146a6848919a632f147674d06c436a5887120cfa6d", "b94ea399b0ff0b3640a64cdc8021000df2c4c2825740380224d8026343ce8386",
-		"47f362f7ff3c275716f71731a3ffd2df32f4e7e1b4da7d472070522d73b76049", "fcf3620a0298fecfc8bc9715091e53a8bd36af7e65f145aab2ad44d237eac1ed",
+		"8b6e7012774dddef42cdf8ef53f1d78af17b2ee61afe490e88c101662dc02a4a", "21c1a9148f21fc6b8b31cc64b17acf5ab62209d6064b57aed403c56c8ffbe39e",
+		"d3663ed781e553a1530f095337eda6833c6acf2d299deee21a7a33f0ee654766", "b9b3aa0696179aad9b0d65c551dbcf5a0660c0e884ce5badf5937fec46c100f2",
+		"766970de035440b0b4e158c7a898578a5d00d328bb35bc7834fd43767870210c", "f80f15ef25acc62d1606dfb7c1dc3e8f848e9dd3c996392a058eb48000e39d8f",
 	}
 	proofs := []string{
-		"0c15b127f8140fbf667bc4d6adb176ed47957ca99730942c7b2feb1f1e6db9c6", "c2ba8c0041cb9e2b01e09527d5ec63a74457ca73ecb0c997fa7e88693556d4dd",
-		"e3034f41d279ea50ab9130b76b63a3c9c479f7418d538551ae6442c693278545",
+		"5d43fa853302fc5f27010c8ecc91c64cea85d2634f0018859afda3affe38d9be", "9044d65f7e4ddf0cb2b86997b9e81203e8b5d955bd117e2e7d5bf5f11d9efa05",
+		"960b28b335dbf20ab4d02c7db09c441bc5348b5caf33e58915ec0fe8ba8409e9",
 	}
 	for i, e := range l.proofs() {
 		if got := digest.Of(e.Encode()).String(); got != proofs[i] {

@@ -184,7 +184,7 @@ func TestCrowdsAreBounded(t *testing.T) {
 	}
 	var hosts []host.Host
 	for range 20 {
-		h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.ProtocolVersion("/bpci/"+status.Chain.Name))
+		h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.ProtocolVersion(p2p.MemberVersion(status.Chain.Name)))
 		if err != nil {
 			t.Fatal(err)
 		}

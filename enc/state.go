@@ -136,6 +136,9 @@ func (s *State) Changes() iter.Seq2[[]byte, []byte] { return trie.Diff(s.base, s
 // Leaves lists every leaf in key order.
 func (s *State) Leaves() iter.Seq2[[]byte, []byte] { return s.m.All() }
 
+// Outline cuts the state into parts that hang under Root, for a snapshot. It only reads.
+func (s *State) Outline(partBytes int) (*trie.Outline, error) { return s.m.Outline(partBytes) }
+
 // Prove shows that a leaf is under Root, or that there is none.
 func (s *State) Prove(key []byte) trie.Proof { return s.m.Prove(key) }
 

@@ -208,7 +208,13 @@ func (b *backend) Peers(context.Context) ([]api.Peer, error) {
 
 // ChainStatus implements api.ChainReader.
 func (b *backend) ChainStatus(context.Context) (api.ChainStatus, error) {
-	return api.ChainStatus{Chain: b.chain(), Head: b.head()}, nil
+	s := api.ChainStatus{Chain: b.chain(), Head: b.head(), Base: b.n.ledger.base.Load(), Snapshots: []api.Snapshot{}}
+	for _, x := range b.n.snaps.folder.List() {
+		s.Snapshots = append(s.Snapshots, api.Snapshot{
+			Height: uint64(x.Height()), Block: x.Block.ID(), ID: x.ID(), Bytes: x.Bytes(), Chunks: x.Chunks(),
+		})
+	}
+	return s, nil
 }
 
 // Genesis implements api.ChainReader.

@@ -13,8 +13,20 @@ import (
 	"github.com/metanode/metanode/receipt"
 )
 
-// block is a committed block; nil and a NotFound error above the head.
+// pruned is the answer for a block that was removed here, or lies before the snapshot that this node began with; nil for
+// one that is here or above the head.
+func (b *backend) pruned(height uint64) error {
+	if base := b.n.ledger.base.Load(); height > 0 && height < base {
+		return api.Gone("ask a peer that keeps it, with --peer", "block %d is not kept here: this node has blocks and events from %d on", height, base)
+	}
+	return nil
+}
+
+// block is a committed block; nil and a NotFound error above the head, Gone below what is kept.
 func (b *backend) block(height uint64) (driver.Committed, error) {
+	if err := b.pruned(height); err != nil {
+		return driver.Committed{}, err
+	}
 	c, err := b.n.chain.Block(consensus.Height(height))
 	if errors.Is(err, driver.ErrNoBlock) {
 		return c, api.NotFound("", "block %d is not here; the head is at %d", height, b.head().Height)
@@ -24,6 +36,9 @@ func (b *backend) block(height uint64) (driver.Committed, error) {
 
 // eventsOf lists a block's events with their places.
 func (b *backend) eventsOf(ctx context.Context, height uint64) ([]api.Event, error) {
+	if err := b.pruned(height); err != nil {
+		return nil, err
+	}
 	raw, err := b.n.ledger.events(ctx, height)
 	if err != nil || len(raw) == 0 {
 		return []api.Event{}, err
@@ -77,7 +92,11 @@ func (b *backend) Block(ctx context.Context, height uint64) (api.Block, error) {
 
 // Events implements api.ChainReader.
 func (b *backend) Events(ctx context.Context, q api.EventQuery, emit func(api.Event) error) error {
-	for height := q.From; ; height++ {
+	holds := &b.n.snaps.holds
+	hold, from := holds.begin(q.From, b.n.ledger.base.Load)
+	defer holds.end(hold)
+	for height := from; ; height++ {
+		holds.advance(hold, height)
 		if q.To != 0 && height > q.To {
 			return nil
 		}
@@ -113,15 +132,22 @@ func (b *backend) Events(ctx context.Context, q api.EventQuery, emit func(api.Ev
 	}
 }
 
-// WriteAudit implements api.ChainReader: the whole history between two heights, provable without this node.
+// WriteAudit implements api.ChainReader: the whole history between two heights, provable without this node. Without a
+// first height it begins with the lowest block that is kept with its events; the file says which.
 func (b *backend) WriteAudit(ctx context.Context, q api.AuditQuery, w io.Writer) error {
 	head := b.head().Height
 	to := q.To
 	if to == 0 || to > head {
 		to = head
 	}
-	if q.From > to {
-		return api.Malformed("", "audit from block %d to %d: the head is at %d", q.From, to, head)
+	holds := &b.n.snaps.holds
+	hold, from := holds.begin(q.From, b.n.ledger.base.Load)
+	defer holds.end(hold)
+	if err := b.pruned(from); err != nil {
+		return err
+	}
+	if from > to {
+		return api.Malformed("", "audit from block %d to %d: the head is at %d", from, to, head)
 	}
 	if to == 0 {
 		return api.Unavailable("try again in a moment", "no block is final yet: there is nothing to prove")
@@ -131,15 +157,16 @@ func (b *backend) WriteAudit(ctx context.Context, q api.AuditQuery, w io.Writer)
 	if q.Format == "csv" {
 		sink, err = receipt.NewAuditCSV(w)
 	} else {
-		sink, err = receipt.NewAuditWriter(w, receipt.ChainRef{ID: b.n.ledger.chain, Name: b.n.genesis.Name}, q.From, to)
+		sink, err = receipt.NewAuditWriter(w, receipt.ChainRef{ID: b.n.ledger.chain, Name: b.n.genesis.Name}, from, to)
 	}
 	if err != nil {
 		return err
 	}
-	if err := b.earlierHandovers(q.From, sink); err != nil {
+	if err := b.earlierHandovers(from, sink); err != nil {
 		return err
 	}
-	err = b.eachBlock(ctx, q.From, to, func(c driver.Committed, events [][]byte) error {
+	err = b.eachBlock(ctx, from, to, func(c driver.Committed, events [][]byte) error {
+		holds.advance(hold, uint64(c.Block.Header.Height))
 		h := &c.Block.Header
 		if err := sink.Block(h, events); err != nil {
 			return err

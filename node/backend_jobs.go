@@ -277,7 +277,8 @@ func (n *Node) output(ctx context.Context, j *enc.Job, name string, limit uint64
 	return nil, api.NotFound("", "job %s has no output %q", j.ID.Short(), name)
 }
 
-// Receipt implements api.Jobs. It works from the archive, so it outlives the job's entry in the state.
+// Receipt implements api.Jobs. It works from the archive, so it outlives the job's entry in the state and its block; what
+// was sealed before this node joined by snapshot is asked of others.
 func (b *backend) Receipt(ctx context.Context, ref string, since uint64) (*api.Receipt, error) {
 	n := b.n
 	id, err := b.receiptID(ref)
@@ -286,33 +287,16 @@ func (b *backend) Receipt(ctx context.Context, ref string, since uint64) (*api.R
 	}
 	at, ok := n.ledger.seal(ctx, id)
 	if !ok {
-		if j, ok := n.ledger.head.Load().state.Job(id); ok && j.Status.Final() {
+		j, known := n.ledger.head.Load().state.Job(id)
+		if n.ledger.base.Load() > 0 && (!known || j.Status == enc.StatusSealed) {
+			return b.receiptFromPeers(ctx, id, since)
+		}
+		if known && j.Status.Final() {
 			return nil, api.NotSealed("see why: bpi job describe "+id.Short(), "job %s is %s: it has no receipt and will have none", id.Short(), j.Status)
 		}
 		return nil, api.NotSealed("wait for it with: bpi job wait "+id.Short(), "job %s is not sealed: there is no receipt", id.Short())
 	}
-	envelope, err := n.ledger.envelope(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	events, err := n.ledger.events(ctx, at.Height)
-	if err != nil {
-		return nil, err
-	}
-	c, err := b.block(at.Height)
-	if err != nil {
-		return nil, err
-	}
-	st, err := receipt.ParseStatement(envelope.Payload)
-	if err != nil {
-		return nil, err
-	}
-	handovers, err := n.handovers(min(consensus.Epoch(since), c.Block.Header.Epoch), c.Block.Header.Epoch)
-	if err != nil {
-		return nil, err
-	}
-	chain := receipt.ChainRef{ID: n.ledger.chain, Name: n.genesis.Name}
-	return receipt.NewReceipt(chain, envelope, events, int(at.From), c.Finality, handovers, n.archived(ctx, id, st.Outcome.Outputs))
+	return n.receiptAt(ctx, id, at, consensus.Epoch(since))
 }
 
 // receiptID resolves a job of the state by prefix, or one of the archive by its whole id.
@@ -322,7 +306,7 @@ func (b *backend) receiptID(ref string) (digest.Digest, error) {
 		return j.ID, nil
 	}
 	if d, perr := digest.Parse(strings.ToLower(ref)); perr == nil {
-		if _, ok := b.n.ledger.seal(context.Background(), d); ok {
+		if _, ok := b.n.ledger.seal(context.Background(), d); ok || b.n.ledger.base.Load() > 0 {
 			return d, nil
 		}
 	}
@@ -347,7 +331,7 @@ func (n *Node) archived(ctx context.Context, job digest.Digest, outputs []receip
 				return []receipt.Archived{}
 			}
 			var err error
-			if a.Content, err = n.blobs.bytes(ctx, o.Digest); err != nil {
+			if a.Content, err = readBlob(ctx, n.store, o.Digest); err != nil {
 				return []receipt.Archived{}
 			}
 		}

@@ -83,12 +83,12 @@ func (b *blobs) read(ctx context.Context, ref enc.BlobRef) ([]byte, error) {
 	if err := b.fetch(ctx, ref); err != nil {
 		return nil, err
 	}
-	return b.bytes(ctx, ref.Digest)
+	return readBlob(ctx, b.store, ref.Digest)
 }
 
-// bytes gives a blob that is here; of a large one, its beginning.
-func (b *blobs) bytes(ctx context.Context, d digest.Digest) ([]byte, error) {
-	f, err := b.store.Open(ctx, d)
+// readBlob gives a blob that is here; of a large one, its beginning.
+func readBlob(ctx context.Context, store *blob.Store, d digest.Digest) ([]byte, error) {
+	f, err := store.Open(ctx, d)
 	if err != nil {
 		return nil, err
 	}

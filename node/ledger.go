@@ -32,7 +32,8 @@ type ledger struct {
 	tip   consensus.BlockID
 
 	head   atomic.Pointer[head]
-	active atomic.Int64 // jobs of head that are not ended, at most maxActive: more make no difference to the pace
+	base   atomic.Uint64 // see baseKey
+	active atomic.Int64  // jobs of head that are not ended, at most maxActive: more make no difference to the pace
 	// onTentative is shown the state after each block that is executed and not final, with the height and time of its
 	// header only. It must not block. Set before the driver runs; nil: nobody.
 	onTentative func(*head)
@@ -80,6 +81,9 @@ func openLedger(ctx context.Context, db datastore.Batching, g *consensus.Genesis
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := l.loadBase(ctx); err != nil {
+		return nil, nil, err
+	}
 	h, err := l.load(ctx)
 	if errors.Is(err, datastore.ErrNotFound) {
 		h = &head{id: genesis.ID(), header: genesis.Header, state: first}
@@ -104,6 +108,36 @@ func appGenesis(g *consensus.Genesis) (enc.Genesis, error) {
 		return app, fmt.Errorf("read the application part of genesis: %w", err)
 	}
 	return app, nil
+}
+
+// genesisBlock is the block that a genesis document begins with.
+func genesisBlock(g *consensus.Genesis, app enc.Genesis) (*consensus.Block, error) {
+	first, err := enc.NewState(g.ChainID(), app, g.Validators)
+	if err != nil {
+		return nil, err
+	}
+	return g.Block(first.Root())
+}
+
+// moveTo makes a state that came by snapshot, and is durable, the newest one. Forks of others are forgotten.
+func (l *ledger) moveTo(h *head) {
+	l.mu.Lock()
+	clear(l.forks)
+	l.forks[h.id] = &executed{state: h.state}
+	l.tip = h.id
+	l.mu.Unlock()
+	l.base.Store(uint64(h.header.Height) + 1)
+	l.show(h)
+}
+
+// show makes a head what readers see.
+func (l *ledger) show(h *head) {
+	l.head.Store(h)
+	l.active.Store(int64(h.state.Active(maxActive)))
+	l.watchMu.Lock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+	l.watchMu.Unlock()
 }
 
 // Height is the last height whose effects are durable.
@@ -217,12 +251,7 @@ func (l *ledger) Commit(b *consensus.Block, _ *consensus.Finality) error {
 	delete(l.forks, l.tip)
 	l.tip = id
 	l.mu.Unlock()
-	l.head.Store(h)
-	l.active.Store(int64(h.state.Active(maxActive)))
-	l.watchMu.Lock()
-	close(l.changed)
-	l.changed = make(chan struct{})
-	l.watchMu.Unlock()
+	l.show(h)
 	return nil
 }
 

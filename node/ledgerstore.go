@@ -109,6 +109,9 @@ func (l *ledger) load(ctx context.Context) (*head, error) {
 	if err := canon.Unmarshal(raw, &header); err != nil {
 		return nil, fmt.Errorf("load the head: %w: %w", errSpoiled, err)
 	}
+	if header.Version != consensus.ProtocolVersion {
+		return nil, &consensus.VersionError{What: "the state in this data folder", Version: header.Version, Next: "give this node a data folder of its own for the new chain"}
+	}
 	results, err := l.db.Query(ctx, query.Query{Prefix: leavesPrefix})
 	if err != nil {
 		return nil, fmt.Errorf("load the state: %w", err)

@@ -61,6 +61,22 @@ func (n *Node) registerMetrics() error {
 	counter("executions_failed_total", "Executions that came to none.", func() float64 { return float64(n.runner.Stats().Failed) })
 	counter("manifests_held_total", "Manifests of data sets and images fetched and attested.", func() float64 { return float64(n.runner.Stats().Held) })
 	gauge("clock_drift_seconds", "This machine's clock minus the median of its peers'.", func() float64 { return float64(n.driftMs.Load()) / 1000 })
+	gauge("base_height", "First block from which on blocks and events are kept.", func() float64 { return float64(n.ledger.base.Load()) })
+	gauge("snapshots", "Snapshots of the state that this node can give.", func() float64 { return float64(len(n.snaps.folder.List())) })
+	gauge("snapshot_height", "Block of the newest of them.", func() float64 {
+		list := n.snaps.folder.List()
+		if len(list) == 0 {
+			return 0
+		}
+		return float64(list[len(list)-1].Height())
+	})
+	counter("snapshots_made_total", "Snapshots made.", func() float64 { return float64(n.snaps.made.Load()) })
+	counter("snapshots_skipped_total", "Snapshots not made because the one before was not finished.", func() float64 { return float64(n.snaps.skipped.Load()) })
+	counter("snapshots_joined_total", "Snapshots of others that this node went on from.", func() float64 { return float64(n.snaps.installed.Load()) })
+	counter("snapshot_chunks_fetched_total", "Chunks of snapshots fetched and proved.", func() float64 { return float64(n.snaps.fetch.Stats().Chunks) })
+	counter("snapshot_bytes_fetched_total", "Bytes of those.", func() float64 { return float64(n.snaps.fetch.Stats().Bytes) })
+	counter("snapshot_lies_total", "Heads, offers and chunks of snapshots that were false.", func() float64 { return float64(n.snaps.fetch.Stats().Bad) })
+	counter("blocks_pruned_total", "Blocks removed from this node.", func() float64 { return float64(n.snaps.pruned.Load()) })
 	gauge("blob_bytes", "Bytes of blobs on disk.", func() float64 { return float64(n.store.Usage().UsedBytes) })
 	gauge("ready", "1 when the node does its work.", func() float64 {
 		if len(n.notReady()) == 0 {

@@ -46,7 +46,8 @@ type Node struct {
 	lock     *folderLock
 	db       *database
 	ledger   *ledger
-	chain    driver.Store
+	chain    *chainstore.Store
+	snaps    *snapshots
 	pool     *mempool.Pool
 	host     *p2p.Host
 	mesh     *mesh
@@ -120,20 +121,20 @@ func (n *Node) openStorage() error {
 	if n.db, err = openDatabase(filepath.Join(n.cfg.ChainDir(), "chain")); err != nil {
 		return err
 	}
+	if err = n.openSnapshots(ctx); err != nil {
+		return err
+	}
 	if n.ledger, _, err = openLedger(ctx, n.db, n.genesis); err != nil {
 		return n.db.explain(err)
 	}
+	n.snaps.ledger = n.ledger
 	if n.outbox, err = openOutbox(ctx, n.db); err != nil {
 		return n.db.explain(err)
 	}
 	if n.store, err = blob.Open(filepath.Join(n.cfg.ChainDir(), "blobs"), n.cfg.Storage.BlobQuotaBytes); err != nil {
 		return err
 	}
-	if err := n.loadEngines(ctx); err != nil {
-		return err
-	}
-	n.chain, err = chainstore.Open(n.db)
-	return n.db.explain(err)
+	return n.loadEngines(ctx)
 }
 
 // openMesh makes the host, the mempool and the consensus driver, and joins them.
@@ -159,16 +160,23 @@ func (n *Node) openMesh() error {
 		return err
 	}
 	n.mesh = newMesh(n.host)
+	n.snaps.join(n.host)
 	n.driver, err = driver.New(driver.Config{
 		Dir: filepath.Join(n.cfg.ChainDir(), "consensus"), Key: n.keys.validator, Genesis: n.genesis,
 		GenesisStateRoot: n.ledger.genesisRoot, App: n.ledger, Network: n.mesh, Mempool: n.pool, Store: n.chain,
 		Check: n.ledger.checked.check(chainID), NoFastPath: !cfg.FastPath, OnCommit: n.committed, OnEpoch: n.follow, OnEvidence: n.accused, Load: n.ledger.Load,
-		Penalise: func(who sign.PublicKey, reason string) { n.host.Penalise(who, penaltyPoints, reason) },
-		Log:      n.log.With("room", "consensus"),
+		Snapshots: n.snaps,
+		Penalise:  func(who sign.PublicKey, reason string) { n.host.Penalise(who, penaltyPoints, reason) },
+		Log:       n.log.With("room", "consensus"),
 	})
 	if err != nil {
 		return err
 	}
+	if err := n.snaps.begin(); err != nil {
+		return err
+	}
+	n.snaps.onInstall = n.moved
+	n.serveReceipts()
 	epoch, set := n.driver.Epoch()
 	n.follow(epoch, set)
 	if n.cfg.Role == configs.RoleValidator && !n.driver.Validates() {
@@ -209,7 +217,13 @@ func (n *Node) openExecution() error {
 }
 
 // committed is told by the driver of every final block.
-func (n *Node) committed(*consensus.Block, *consensus.Finality) {
+func (n *Node) committed(b *consensus.Block, f *consensus.Finality) {
+	n.snaps.committed(b, f)
+	n.moved()
+}
+
+// moved tells the runner of the newest final state.
+func (n *Node) moved() {
 	n.runner.Committed(view{self: n.keys.node.Public(), head: n.ledger.head.Load()})
 }
 
@@ -229,6 +243,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"database", n.db.watch},
 		{"mesh", n.host.Run},
 		{"consensus", n.driver.Run},
+		{"snapshots", n.snaps.run},
 		{"runner", n.runner.Run},
 		{"registration", n.register.run},
 		{"outbox", n.resend},

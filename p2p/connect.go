@@ -39,6 +39,10 @@ func (p *Host) Connect(ctx context.Context, addr string) (sign.PublicKey, error)
 		return key, fmt.Errorf("%s %w", addr, dialError(err))
 	}
 	if err := p.awaitMember(ctx, info.ID); err != nil {
+		if errors.Is(err, ErrOtherVersion) {
+			_ = p.h.Network().ClosePeer(info.ID)
+			return key, fmt.Errorf("%s %w", addr, err)
+		}
 		if errors.Is(err, ErrOtherNetwork) {
 			_ = p.h.Network().ClosePeer(info.ID)
 			return key, fmt.Errorf("%s %w: it is no member of %s", addr, err, p.cfg.Network)

@@ -103,7 +103,7 @@ func New(cfg Config) (*Host, error) {
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.UserAgent(cfg.Agent),
-		libp2p.ProtocolVersion(memberVersion(cfg.Network)),
+		libp2p.ProtocolVersion(MemberVersion(cfg.Network)),
 		libp2p.NoListenAddrs, // it listens below, once every protocol has its handler
 		libp2p.NoTransports,
 		// Every node has its own port: sharing it would let two nodes start on one and split its callers.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,13 +118,46 @@ func TestBootstrapPeerOfAnotherNetworkIsWarnedOf(t *testing.T) {
 	})
 	select {
 	case line := <-said:
-		for _, want := range []string{"bootstrap", stranger.ID().String(), "/bpci/testnet-2", "/bpci/testnet-1", "next="} {
+		for _, want := range []string{"bootstrap", stranger.ID().String(), "/bpci/2/testnet-2", "/bpci/2/testnet-1", "next="} {
 			if !strings.Contains(line, want) {
 				t.Errorf("the warning does not say %q: %s", want, line)
 			}
 		}
 	case <-time.After(15 * time.Second):
 		t.Error("a bootstrap peer of another network, and not a word of it")
+	}
+}
+
+// TestPeerOfAnotherVersionIsNamedAsSuch meets peers that say what the first version said, and what a later one will.
+func TestPeerOfAnotherVersionIsNamedAsSuch(t *testing.T) {
+	for speaks, words := range map[string][]string{
+		"/bpci/testnet-1":   {"version 1,", "version 2:", "testnet-1", "same bpi release"},
+		"/bpci/3/testnet-1": {"version 3,", "version 2:", "testnet-1", "same bpi release"},
+	} {
+		other, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.DisableRelay(), libp2p.ProtocolVersion(speaks))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		address := other.Addrs()[0].String() + "/p2p/" + other.ID().String()
+		said := make(lines, 64)
+		a := testHost(t, func(c *Config) {
+			c.Bootstrap = []string{address}
+			c.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		})
+		select {
+		case line := <-said:
+			for _, want := range append(words, "a bootstrap peer is of another version") {
+				if !strings.Contains(line, want) {
+					t.Errorf("the warning does not say %q: %s", want, line)
+				}
+			}
+		case <-time.After(15 * time.Second):
+			t.Error("a bootstrap peer of another version, and not a word of it")
+		}
+		if _, err := a.Connect(t.Context(), address); !errors.Is(err, ErrOtherVersion) {
+			t.Errorf("connect: %v", err)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,20 +31,53 @@ const (
 	maxStrangers  = 64
 )
 
-// memberVersion is the protocol version that every member of the network names in libp2p's identify exchange: it holds
-// the network id, and that is the whole handshake. The list of protocols in the same message would not do: libp2p sends
-// one that it made a moment before, when the newest handlers may be missing from it.
-func memberVersion(network string) string { return "/bpci/" + network }
+// Protocol is the version of what members say to each other and agree on. It is consensus.ProtocolVersion.
+const Protocol = 2
+
+// MemberVersion is the protocol version that every member of the network names in libp2p's identify exchange: it holds
+// Protocol and the network id, and that is the whole handshake. The list of protocols in the same message would not do:
+// libp2p sends one that it made a moment before, when the newest handlers may be missing from it.
+func MemberVersion(network string) string { return fmt.Sprintf("/bpci/%d/%s", Protocol, network) }
+
+// ReadMemberVersion takes apart what a peer names; false if it is no member of any network.
+func ReadMemberVersion(speaks string) (protocol uint32, network string, ok bool) {
+	rest, ok := strings.CutPrefix(speaks, "/bpci/")
+	if !ok {
+		return 0, "", false
+	}
+	version, network, numbered := strings.Cut(rest, "/")
+	if !numbered {
+		return 1, rest, true // the first one did not say
+	}
+	n, err := strconv.ParseUint(version, 10, 32)
+	return uint32(n), network, err == nil
+}
+
+// ErrOtherVersion means that a peer answered, and follows another version of the protocol.
+var ErrOtherVersion = errors.New("follows another protocol version")
+
+// strange says what is wrong with a peer that names itself so, and what to do; nil for a member of this network.
+func (p *Host) strange(speaks string) error {
+	if speaks == MemberVersion(p.cfg.Network) {
+		return nil
+	}
+	if v, network, ok := ReadMemberVersion(speaks); ok && v != Protocol {
+		return fmt.Errorf("%w: it is of network %s and version %d, this program follows version %d: run the same bpi release on both", ErrOtherVersion, clip(network, 64), v, Protocol)
+	}
+	return ErrOtherNetwork
+}
 
 // peerEvent runs on the one goroutine of watchPeers.
 func (p *Host) peerEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
 		_, ed := PublicKey(e.Peer)
-		if !ed || e.ProtocolVersion != memberVersion(p.cfg.Network) {
+		if wrong := p.strange(e.ProtocolVersion); !ed || wrong != nil {
 			p.stats.strangers.add(1)
-			if p.isBootstrap(e.Peer) {
-				p.log.Warn("a bootstrap peer is of another network, so this node cannot join by it", "peer", e.Peer, "speaks", clip(e.ProtocolVersion, 64), "this_node", memberVersion(p.cfg.Network),
+			if other := errors.Is(wrong, ErrOtherVersion); other && p.isBootstrap(e.Peer) {
+				p.log.Warn("a bootstrap peer is of another version, so this node cannot join by it", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "reason", wrong)
+			} else if p.isBootstrap(e.Peer) {
+				p.log.Warn("a bootstrap peer is of another network, so this node cannot join by it", "peer", e.Peer, "speaks", clip(e.ProtocolVersion, 64), "this_node", MemberVersion(p.cfg.Network),
 					"next", "correct bootstrap, or make this node anew with the genesis document of that peer's chain")
 			} else {
 				p.log.Info("closing a connection to a peer of another network", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "speaks", clip(e.ProtocolVersion, 64))
@@ -167,10 +202,11 @@ func (p *Host) awaitMember(ctx context.Context, id peer.ID) error {
 		}
 	}
 	speaks, err := p.h.Peerstore().Get(id, "ProtocolVersion") // where identify puts it
-	if err != nil || speaks != memberVersion(p.cfg.Network) {
+	if err != nil {
 		return ErrOtherNetwork
 	}
-	return nil
+	name, _ := speaks.(string)
+	return p.strange(name)
 }
 
 // Penalty weights for Penalise. A peer whose penalties reach banScore is disconnected and kept out for banTime.

@@ -68,8 +68,13 @@ func Parse(b []byte) (*Receipt, error) {
 // block that sealed the job in canonical bytes, the seal's place among them, the proof that the block is final, and the
 // handovers that lead to the block's epoch, in order. Archived outputs are sorted by name; more than MaxArchivedBytes are left out.
 func NewReceipt(chain ChainRef, e *Envelope, events [][]byte, i int, f *consensus.Finality, handovers []*consensus.Handover, outputs []Archived) (*Receipt, error) {
+	return Assemble(chain, e, NewInclusion(events, i), f, handovers, outputs)
+}
+
+// Assemble is NewReceipt for one who has kept the seal's proof in place of the block's events.
+func Assemble(chain ChainRef, e *Envelope, seal Inclusion, f *consensus.Finality, handovers []*consensus.Handover, outputs []Archived) (*Receipt, error) {
 	r := &Receipt{
-		Version: Version, Chain: chain, Envelope: *e, Seal: NewInclusion(events, i), Finality: NewCertificate(f),
+		Version: Version, Chain: chain, Envelope: *e, Seal: seal, Finality: NewCertificate(f),
 		Handovers: []Handover{}, Outputs: []Archived{},
 	}
 	for _, h := range handovers {

@@ -78,7 +78,7 @@ func (t *TrustFile) Check() error {
 		return fmt.Errorf("trust file of version %d: this program reads version %d", t.Version, TrustVersion)
 	}
 	if t.Protocol != consensus.ProtocolVersion {
-		return fmt.Errorf("trust file for protocol version %d: this program follows version %d; use a bpi release of that version", t.Protocol, consensus.ProtocolVersion)
+		return &consensus.VersionError{What: "the trust file", Version: t.Protocol, Next: "write one for a newer chain with: bpi chain trust"}
 	}
 	if t.Chain.ID.IsZero() || t.Checkpoint.Block.IsZero() {
 		return fmt.Errorf("trust file without a chain id or a checkpoint: write a new one with: bpi chain trust > trust.json")

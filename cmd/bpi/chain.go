@@ -17,7 +17,7 @@ func chainCommand() *cli.Command {
 		Usage: "look at the chain",
 		Subcommands: []*cli.Command{
 			{
-				Name: "status", Usage: "the chain's name and head",
+				Name: "status", Usage: "the chain's name and head, and what the peer keeps of it",
 				Flags:  []cli.Flag{watchFlag("a line for each new head")},
 				Action: action(chainStatus),
 			},
@@ -113,6 +113,14 @@ func chainStatus(c *cli.Context, e *env) error {
 		t.row("time", moment(s.Head.TimeMs))
 		t.row("view", s.Head.View)
 		t.row("epoch", s.Head.Epoch)
+		kept := "all"
+		if s.Base > 0 {
+			kept = fmt.Sprintf("from block %d on", s.Base)
+		}
+		t.row("kept", kept)
+		for _, x := range s.Snapshots {
+			t.row("snapshot", fmt.Sprintf("block %d, %s in %d chunks", x.Height, size(x.Bytes), x.Chunks))
+		}
 		return t.flush()
 	})
 }
@@ -191,6 +199,9 @@ func chainEvents(c *cli.Context, e *env) error {
 	return e.withNode(c.Context, func(n *conn) error {
 		ctx, cancel := e.bounded(c.Context, 0)
 		defer cancel()
+		if err := e.sayBase(ctx, n, q.From); err != nil {
+			return err
+		}
 		err := n.Events(ctx, q, func(ev *api.Event) error {
 			if e.json {
 				return writeLine(e.out, ev)

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
 )
@@ -97,9 +98,12 @@ func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 			case event.EvtPeerIdentificationFailed:
 				return "", errNoAnswer
 			case event.EvtPeerIdentificationCompleted:
-				network, ok := strings.CutPrefix(x.ProtocolVersion, "/bpci/")
+				protocol, network, ok := p2p.ReadMemberVersion(x.ProtocolVersion)
 				if !ok {
 					return "", fmt.Errorf("it is no Metanode peer: it speaks %.40q", x.ProtocolVersion)
+				}
+				if protocol != p2p.Protocol {
+					return "", &consensus.VersionError{What: "that peer", Version: protocol}
 				}
 				return network, nil
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -8,6 +9,15 @@ import (
 
 	"github.com/metanode/metanode/api"
 )
+
+// sayBase tells, where everything is asked for, that the peer does not keep everything.
+func (e *env) sayBase(ctx context.Context, n *conn, from uint64) error {
+	s, err := n.ChainStatus(ctx)
+	if err == nil && from == 0 && s.Base > 0 {
+		e.say("note: this peer keeps blocks and events from %d on: what follows is complete from there; a peer that keeps all gives the rest, with --peer", s.Base)
+	}
+	return err
+}
 
 func securityCommand() *cli.Command {
 	return &cli.Command{
@@ -32,6 +42,9 @@ func securityCommand() *cli.Command {
 					return e.withNode(c.Context, func(n *conn) error {
 						ctx, cancel := e.bounded(c.Context, 0)
 						defer cancel()
+						if err := e.sayBase(ctx, n, q.From); err != nil {
+							return err
+						}
 						body, err := n.Audit(ctx, q)
 						if err != nil {
 							return err

@@ -26,17 +26,18 @@ func FuzzDecodeAnswer(f *testing.F) {
 	fin := consensus.Finality{Headers: []consensus.Header{b.Header}}
 	f.Add(canon.Must(&answer{Blocks: [][]byte{b.Encode()}, Finality: [][]byte{fin.Encode()}}))
 	f.Add(canon.Must(&answer{Blocks: [][]byte{}, Finality: [][]byte{}}))
+	f.Add(canon.Must(&answer{Blocks: [][]byte{}, Finality: [][]byte{}, Base: 7}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		blocks, proof, err := decodeAnswer(raw)
+		a, err := decodeAnswer(raw)
 		if err != nil {
 			return
 		}
-		again := answer{Blocks: [][]byte{}, Finality: [][]byte{}}
-		for _, b := range blocks {
+		again := answer{Blocks: [][]byte{}, Finality: [][]byte{}, Base: a.base}
+		for _, b := range a.blocks {
 			again.Blocks = append(again.Blocks, b.Encode())
 		}
-		if proof != nil {
-			again.Finality = append(again.Finality, proof.Encode())
+		if a.proof != nil {
+			again.Finality = append(again.Finality, a.proof.Encode())
 		}
 		if have := canon.Must(&again); string(have) != string(raw) {
 			t.Fatal("another spelling was accepted")

@@ -188,4 +188,7 @@ type Store interface {
 	Handover(e consensus.Epoch) (*consensus.Handover, error)
 	// Height is the place of a block, or ErrNoBlock.
 	Height(id consensus.BlockID) (consensus.Height, error)
+	// Base is the height from which on all blocks to the head are here, 0 if all are, and, if the blocks were begun with
+	// a snapshot at that height, the headers before it that were kept. The genesis block is here in any case.
+	Base() (consensus.Height, []consensus.Header)
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/trie"
 )
 
-// chainApp is an application whose state is the hash of all transactions so far.
+// chainApp is an application whose state is the transactions so far, each with how often it came.
 type chainApp struct {
 	mu     sync.Mutex // tests read
 	height consensus.Height
-	head   digest.Digest // of the committed state
-	kept   map[consensus.BlockID]digest.Digest
+	head   *trie.Map // the committed state
+	kept   map[consensus.BlockID]*trie.Map
 	scheme consensus.Scheme
 	txs    []string
 	work   atomic.Bool
@@ -25,10 +26,10 @@ type chainApp struct {
 }
 
 func newApp(scheme consensus.Scheme) *chainApp {
-	return &chainApp{scheme: scheme, head: genesisState, kept: map[consensus.BlockID]digest.Digest{}}
+	return &chainApp{scheme: scheme, head: new(trie.Map), kept: map[consensus.BlockID]*trie.Map{}}
 }
 
-var genesisState = digest.Of([]byte("genesis state"))
+var genesisState = new(trie.Map).Root()
 
 func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Execution, error) {
 	a.mu.Lock()
@@ -40,13 +41,22 @@ func (a *chainApp) Execute(at driver.BlockContext, txs [][]byte) (driver.Executi
 		}
 		s = a.head
 	}
-	for _, tx := range txs {
-		s = digest.Sum("test/state", s[:], tx)
-	}
+	s = after(s, txs)
 	if a.lie.Load() {
-		s[0]++
+		s.Set([]byte("lie"), []byte(fmt.Sprint(at.Height)))
 	}
-	return driver.Execution{StateRoot: s, EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(a.scheme, txs)}, nil
+	return driver.Execution{StateRoot: s.Root(), EventRoot: merkle.Root(txs), Handle: s, Next: nextIn(a.scheme, txs)}, nil
+}
+
+// after is the state that transactions lead to.
+func after(s *trie.Map, txs [][]byte) *trie.Map {
+	s = s.Fork()
+	for _, tx := range txs {
+		id := digest.Of(tx)
+		was, _ := s.Get(id[:])
+		s.Set(id[:], append(append([]byte{}, was...), tx...))
+	}
+	return s
 }
 
 // nextIn is the set that a block of txs hands over to: "validators 1 5*3" are the nodes 1 and 5, the latter of weight 3.
@@ -71,7 +81,7 @@ func nextIn(scheme consensus.Scheme, txs [][]byte) (next []consensus.Validator) 
 func (a *chainApp) Keep(id consensus.BlockID, h any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.kept[id] = h.(digest.Digest)
+	a.kept[id] = h.(*trie.Map)
 }
 
 func (a *chainApp) Commit(b *consensus.Block, f *consensus.Finality) error {

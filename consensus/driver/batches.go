@@ -213,6 +213,9 @@ func (s *batches) sweepLocked(f func(*batch) bool) {
 	})
 }
 
+// clear forgets everything, and gives the ids of this node's own transactions.
+func (s *batches) clear() (own []digest.Digest) { return s.expire(time.Now().Add(2 * peerBatchAge)) }
+
 // expire forgets what is too old, and gives the ids of this node's own transactions that go with it uncommitted: other
 // nodes have forgotten them too, or will.
 func (s *batches) expire(now time.Time) (back []digest.Digest) {

@@ -39,6 +39,10 @@ type Config struct {
 	BatchWait     time.Duration // for which a batch gathers transactions after the one before: 10 ms
 	SegmentBytes  int64         // of the write-ahead log: 16 MiB
 
+	// Snapshots lets a node that is far behind go on from another's state. nil: it executes every block.
+	Snapshots Snapshots
+	// SnapshotFrom is how many blocks ahead a snapshot must be to be taken while peers still have the blocks: 512.
+	SnapshotFrom consensus.Height
 	// Load is how many things are going on in the application that will bring transactions soon, such as running jobs: the
 	// more, the longer a block waits for company, up to 50 ms. The owner calls it often. nil: a block never waits.
 	Load func() int
@@ -78,6 +82,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.WorkPoll, 50*time.Millisecond)
 	def(&c.RequestWait, 3*time.Second)
 	def(&c.BatchWait, 10*time.Millisecond)
+	if c.SnapshotFrom == 0 {
+		c.SnapshotFrom = 512
+	}
 	if c.MaxBlockBytes == 0 {
 		c.MaxBlockBytes = 1 << 20
 	}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 )
 
 // Disk is the file system under a data folder: where promises are kept. All that the driver writes itself goes through
@@ -31,13 +30,25 @@ type File interface {
 	Close() error
 }
 
-// osDisk is the operating system's file system.
+// SystemDisk is the operating system's file system.
+func SystemDisk() Disk { return osDisk{} }
+
+// osDisk implements it.
 type osDisk struct{}
 
-func (osDisk) List(dir, pattern string) ([]string, error) {
-	names, err := filepath.Glob(filepath.Join(dir, pattern))
-	sort.Strings(names)
-	return names, err
+func (osDisk) List(dir, pattern string) (out []string, err error) {
+	entries, err := os.ReadDir(dir) // and no filepath.Glob: the folder's own name is no pattern
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if ok, err := filepath.Match(pattern, e.Name()); err != nil {
+			return nil, err
+		} else if ok {
+			out = append(out, filepath.Join(dir, e.Name()))
+		}
+	}
+	return out, nil
 }
 
 func (osDisk) Open(path string) (File, error) { return file(os.Open(path)) }

@@ -46,6 +46,13 @@
 // Proposals and timeouts go to every validator on the fast path and on gossip as well, votes by gossip only where the
 // fast path fails, and batches only where it reaches no quorum. Either path alone carries the chain.
 //
+// # Catch-up
+//
+// A node that is behind asks for blocks by id or by height, and executes them. One that is far behind, or is told that
+// the next block is not kept any more, goes on from a snapshot of the state (Snapshots): the application and the store
+// are set to its block, and a new replica begins there with the safety data of the old one. Blocks are given whole, with
+// the transactions of the batches that they named: nobody who comes late asks for batches, and pruning a block leaves none.
+//
 // # What it does not do
 //
 // It learns nothing of what a transaction means, keeps no peers, exports no metrics (Stats gives the numbers), and does

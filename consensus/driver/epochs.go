@@ -123,6 +123,15 @@ func (d *Driver) newReplica(safety *consensus.SafetyData, rec consensus.Recovery
 	return err
 }
 
+// leave drops what was under way for a replica that goes. What it has promised is durable, and sent.
+func (d *Driver) leave() {
+	d.gather.prune(func(*gathering) bool { return true })
+	clear(d.waiting)
+	clear(d.blame)
+	d.waitCount, d.early, d.propose, d.stores = 0, nil, nil, nil
+	d.outlined, d.proposed = nil, time.Time{}
+}
+
 // nextEpoch leaves the epoch that x has closed. x is made durable before anything is promised in the next one: a chain
 // that came back from a crash in the old epoch would have this node sign there a second time.
 func (d *Driver) nextEpoch(x Committed) error {
@@ -135,10 +144,7 @@ func (d *Driver) nextEpoch(x Committed) error {
 		return err
 	}
 	d.tree.clear()
-	d.gather.prune(func(*gathering) bool { return true })
-	clear(d.waiting)
-	clear(d.blame)
-	d.waitCount, d.early, d.propose, d.stores = 0, nil, nil, nil
+	d.leave()
 	if err := d.newReplica(d.later, consensus.Recovery{Root: x.Block, RootQC: consensus.RootQC(x.Block)}); err != nil {
 		return fmt.Errorf("begin an epoch: %w", err)
 	}

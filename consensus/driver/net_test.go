@@ -31,6 +31,12 @@ type packet struct {
 	msg  []byte
 }
 
+// outline is what a block named that left a node as one.
+type outline struct {
+	by    sign.PublicKey
+	names []consensus.BatchRef
+}
+
 // hub is the network: every node is linked with every other.
 type hub struct {
 	t        testing.TB
@@ -47,8 +53,8 @@ type hub struct {
 	said     *record
 	sets     map[consensus.Epoch]*consensus.ValidatorSet
 	blocks   map[consensus.Height]consensus.BlockID
-	namer    sign.PublicKey                       // the node that the last outline left
-	outlined map[consensus.BlockID]sign.PublicKey // blocks that left as outlines, and the node that they left
+	namer    sign.PublicKey                // the node that the last outline left
+	outlined map[consensus.BlockID]outline // blocks that left as outlines
 	penalty  map[sign.PublicKey]int
 	cut      map[sign.PublicKey]bool // cannot be reached
 	liar     sign.PublicKey          // answers requests with lies
@@ -70,6 +76,13 @@ type testNode struct {
 	ended  chan error
 	done   chan struct{} // closed before ended receives
 	told   chan struct{} // one place: receives after a commit
+	chain  *chainstore.Store
+
+	onOpen    func()                                      // when chain is open, before the driver is made; nil: nothing
+	onCommit  func(*consensus.Block, *consensus.Finality) // nil: nothing
+	keep      *keeper                                     // nil: no snapshots on its disk
+	snapshots driver.Snapshots                            // nil: none are taken
+	from      consensus.Height                            // driver.Config.SnapshotFrom
 
 	disk    driver.Disk        // nil: the operating system's
 	store   datastore.Batching // nil: the hub's for this node
@@ -114,7 +127,7 @@ func newHubOf(t testing.TB, scheme consensus.Scheme, n int, blockTimeMs uint64) 
 	}
 	return &hub{
 		t: t, genesis: g, nodes: map[sign.PublicKey]*testNode{}, said: newRecord(), sets: map[consensus.Epoch]*consensus.ValidatorSet{},
-		blocks: map[consensus.Height]consensus.BlockID{}, outlined: map[consensus.BlockID]sign.PublicKey{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
+		blocks: map[consensus.Height]consensus.BlockID{}, outlined: map[consensus.BlockID]outline{}, penalty: map[sign.PublicKey]int{}, cut: map[sign.PublicKey]bool{},
 		stateful: map[sign.PublicKey]datastore.Batching{},
 	}
 }
@@ -161,11 +174,19 @@ func (n *testNode) config() driver.Config {
 	if os.Getenv("BPI_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
+	n.chain = store
+	if n.onOpen != nil {
+		n.onOpen()
+	}
 	c := driver.Config{
+		Snapshots: n.snapshots, SnapshotFrom: n.from,
 		Dir: n.dir, Key: n.key, Genesis: n.h.genesis, GenesisStateRoot: genesisState,
 		App: n.app, Network: n, Mempool: n.pool, Store: store, SegmentBytes: n.segment, Disk: n.disk,
 		OnCommit: func(b *consensus.Block, f *consensus.Finality) {
 			n.h.committed(b, f)
+			if n.onCommit != nil {
+				n.onCommit(b, f)
+			}
 			select {
 			case n.told <- struct{}{}:
 			default:
@@ -317,7 +338,7 @@ func (n *testNode) leaving(kind driver.Kind, msg []byte) bool {
 			return false
 		}
 		n.h.mu.Lock()
-		n.h.outlined[o.Header.ID()], n.h.namer = n.node, n.node
+		n.h.outlined[o.Header.ID()], n.h.namer = outline{n.node, o.Batches}, n.node
 		n.h.mu.Unlock()
 	}
 	n.h.mu.Lock()

@@ -86,8 +86,17 @@ func (d *Driver) once(h *consensus.Header, parent *executed, ids []digest.Digest
 	return set, nil
 }
 
+// clear forgets all blocks.
+func (r *recent) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.at)
+	r.blocks, r.total = nil, 0
+}
+
 // recall reads the transactions of the last blocks from the store.
 func (d *Driver) recall(head consensus.Height) error {
+	d.recent.clear()
 	for h := head - min(head, onceWindow-1); h <= head; h++ {
 		x, err := d.cfg.Store.Block(h)
 		if errors.Is(err, ErrNoBlock) {

@@ -42,11 +42,8 @@ func (d *Driver) reopen() error {
 	if t := d.term.Load(); !d.self.IsZero() && !t.member {
 		d.cfg.Log.Info("this node's validator key is not in the set: it follows the chain, and validates if the validators let it in", "key", d.self.Short(), "epoch", uint64(t.epoch))
 	}
-	rec := consensus.Recovery{Root: head.Block, RootQC: head.Finality.QC}
-	if head.Block.Header.Closes() {
-		rec.RootQC = consensus.RootQC(head.Block)
-	}
-	if rec.Recent, err = d.recentHeaders(&head.Block.Header); err != nil {
+	rec, err := d.recovery(head)
+	if err != nil {
 		return err
 	}
 	// Parents before children; what does not lead up from the head was abandoned, or its parent never became durable.
@@ -71,6 +68,9 @@ func (d *Driver) reopen() error {
 	return nil
 }
 
+// otherFolder is what to do with a data folder of another version: it is of use for its own chain alone.
+const otherFolder = "give this node a data folder of its own for the new chain; keep the old one, it holds what this node's keys have signed"
+
 // openChain gives the store's head, after putting the genesis block into an empty one.
 func (d *Driver) openChain() (Committed, *merkle.Frontier, error) {
 	store := d.cfg.Store
@@ -93,6 +93,9 @@ func (d *Driver) openChain() (Committed, *merkle.Frontier, error) {
 	first, err := store.Block(0)
 	if err != nil {
 		return head, nil, fmt.Errorf("chain store: %w", err)
+	}
+	if v := first.Block.Header.Version; v != consensus.ProtocolVersion {
+		return head, nil, &consensus.VersionError{What: "the chain store", Version: v, Next: otherFolder}
 	}
 	if id := first.Block.ID(); id != d.genesis.ID() {
 		return head, nil, fmt.Errorf("the chain store holds chain %s (genesis block %s), the genesis given is %s (%s): use the data folder of this chain, or the genesis that the folder was made with",
@@ -164,6 +167,9 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 			if err != nil {
 				return 0, err
 			}
+			if v := b.Header.Version; v != consensus.ProtocolVersion {
+				return 0, &consensus.VersionError{What: "block " + b.ID().Short(), Version: v, Next: otherFolder}
+			}
 			if b.Header.ChainID != d.chain {
 				return 0, fmt.Errorf("the log is of chain %s, this node is on %s: use the data folder of this chain", b.Header.ChainID.Short(), d.cfg.Genesis.DisplayName())
 			}
@@ -193,28 +199,4 @@ func (d *Driver) openLog() (*consensus.SafetyData, []*consensus.Block, error) {
 		}
 	}
 	return safety, blocks, nil
-}
-
-// recentHeaders are the headers before head that the leader rule looks at.
-func (d *Driver) recentHeaders(head *consensus.Header) ([]consensus.Header, error) {
-	window := consensus.LeaderWindow(d.own.Set().Len())
-	var out []consensus.Header
-	for h := head.Height; h > 0; {
-		h--
-		x, err := d.cfg.Store.Block(h)
-		if errors.Is(err, ErrNoBlock) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("chain store: %w", err)
-		}
-		if x.Block.Header.View+window < head.View || x.Block.Header.Epoch != d.own.Epoch() {
-			break
-		}
-		out = append(out, x.Block.Header)
-	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
-	return out, nil
 }

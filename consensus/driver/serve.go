@@ -52,7 +52,8 @@ type batchesAnswer struct {
 type answer struct {
 	_        struct{} `cbor:",toarray"`
 	Blocks   [][]byte
-	Finality [][]byte // none or one
+	Finality [][]byte         // none or one
+	Base     consensus.Height // the lowest block that the node keeps, if a range was to begin below it; else 0
 }
 
 // errBusy is returned when too many requests are being answered.
@@ -137,6 +138,9 @@ func (d *Driver) serveRange(ctx context.Context, r rangeRequest) (a answer, err 
 	for h := max(r.From, 1); len(a.Blocks) < maxAnswerBlocks && ctx.Err() == nil; h++ {
 		x, err := d.cfg.Store.Block(h)
 		if errors.Is(err, ErrNoBlock) {
+			if base, _ := d.cfg.Store.Base(); len(a.Blocks) == 0 && h < base {
+				a.Base = base
+			}
 			break
 		}
 		if err != nil {
@@ -187,29 +191,35 @@ func decodeBatches(raw []byte) ([][]byte, error) {
 	return a.Batches, nil
 }
 
+// blocksAnswer is an answer that was read.
+type blocksAnswer struct {
+	blocks []*consensus.Block
+	proof  *consensus.Finality // nil: none
+	base   consensus.Height    // see answer
+}
+
 // decodeAnswer reads an answer and its blocks.
-func decodeAnswer(raw []byte) ([]*consensus.Block, *consensus.Finality, error) {
+func decodeAnswer(raw []byte) (out blocksAnswer, err error) {
 	if len(raw) > MaxResponseBytes {
-		return nil, nil, fmt.Errorf("answer of %d bytes: at most %d", len(raw), MaxResponseBytes)
+		return out, fmt.Errorf("answer of %d bytes: at most %d", len(raw), MaxResponseBytes)
 	}
 	var a answer
 	if err := canon.Unmarshal(raw, &a); err != nil {
-		return nil, nil, err
+		return out, err
 	}
-	if len(a.Blocks) > maxAnswerBlocks || len(a.Finality) > 1 {
-		return nil, nil, fmt.Errorf("answer with %d blocks and %d proofs", len(a.Blocks), len(a.Finality))
+	if len(a.Blocks) > maxAnswerBlocks || len(a.Finality) > 1 || len(a.Blocks) > 0 && a.Base > 0 {
+		return out, fmt.Errorf("answer with %d blocks and %d proofs of a node that begins with block %d", len(a.Blocks), len(a.Finality), a.Base)
 	}
-	blocks := make([]*consensus.Block, len(a.Blocks))
-	for i, raw := range a.Blocks {
+	out.base = a.Base
+	for _, raw := range a.Blocks {
 		b, err := consensus.DecodeBlock(raw)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
-		blocks[i] = b
+		out.blocks = append(out.blocks, b)
 	}
-	if len(a.Finality) == 0 {
-		return blocks, nil, nil
+	if len(a.Finality) > 0 {
+		out.proof, err = consensus.DecodeFinality(a.Finality[0])
 	}
-	f, err := consensus.DecodeFinality(a.Finality[0])
-	return blocks, f, err
+	return out, err
 }

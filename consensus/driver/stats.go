@@ -22,6 +22,7 @@ type Stats struct {
 	Dropped    uint64 // messages that fell out of a full queue
 	Refused    uint64 // messages that were not acceptable
 	Fetched    uint64 // blocks brought by catch-up
+	Snapshots  uint64 // snapshots gone on from, in place of blocks
 	Syncs      uint64 // fdatasyncs of the write-ahead log
 	Sent       uint64 // messages on the fast path
 	Gossiped   uint64 // messages on gossip
@@ -46,7 +47,7 @@ type counters struct {
 	validates                                                       atomic.Bool
 	height, view, epoch                                             atomic.Uint64
 	blocks, txs, proposed, timeouts, executed, duplicates, dropped  atomic.Uint64
-	refused, fetched, syncs, sent, gossiped                         atomic.Uint64
+	refused, fetched, snapshots, syncs, sent, gossiped              atomic.Uint64
 	outlines, batches, batchesTaken, batchesFetched, batchesDropped atomic.Uint64
 	syncTime, roundTrip, batchBytes, blockTxs                       *histogram
 }
@@ -66,7 +67,7 @@ func (d *Driver) Stats() Stats {
 		Height: consensus.Height(c.height.Load()), View: consensus.View(c.view.Load()), Epoch: consensus.Epoch(c.epoch.Load()), Validator: c.validates.Load(), Recovered: c.recovered.Load(),
 		Blocks: c.blocks.Load(), Txs: c.txs.Load(), Proposed: c.proposed.Load(), Timeouts: c.timeouts.Load(),
 		Executed: c.executed.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(), Refused: c.refused.Load(),
-		Fetched: c.fetched.Load(), Syncs: c.syncs.Load(), Sent: c.sent.Load(), Gossiped: c.gossiped.Load(),
+		Fetched: c.fetched.Load(), Snapshots: c.snapshots.Load(), Syncs: c.syncs.Load(), Sent: c.sent.Load(), Gossiped: c.gossiped.Load(),
 		Outlines: c.outlines.Load(), Batches: c.batches.Load(), BatchesTaken: c.batchesTaken.Load(), BatchesFetched: c.batchesFetched.Load(), BatchesDropped: c.batchesDropped.Load(),
 		BatchesLive: live, BatchBytes: bytes, Crowd: d.cfg.Mempool.Len() + d.batches.foreign(),
 		SyncSeconds: c.syncTime.snapshot(), RoundSeconds: c.roundTrip.snapshot(), SealedBytes: c.batchBytes.snapshot(), BlockTxs: c.blockTxs.snapshot(),

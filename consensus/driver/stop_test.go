@@ -16,7 +16,8 @@ import (
 	"github.com/metanode/metanode/consensus/driver"
 )
 
-// faultStore is a datastore on a FaultDisk: what is put is in memory until Sync, batches are whole or not there.
+// faultStore is a datastore on a FaultDisk: what is put is in memory until Sync, and what is lost is what came last. Batches
+// are whole or not there.
 type faultStore struct {
 	datastore.Batching
 	disk   *driver.FaultDisk
@@ -26,7 +27,7 @@ type faultStore struct {
 
 type pair struct {
 	key   datastore.Key
-	value []byte
+	value []byte // nil: the key is deleted
 }
 
 func newFaultStore(disk *driver.FaultDisk) *faultStore {
@@ -45,10 +46,22 @@ func (s *faultStore) restarted(again *driver.FaultDisk) *faultStore {
 }
 
 func (s *faultStore) apply(batch []pair) {
-	for _, p := range batch {
-		_ = s.Put(context.Background(), p.key, p.value) // a map in memory
+	for _, p := range batch { // in a map in memory: there are no errors
+		if p.value == nil {
+			_ = s.Batching.Delete(context.Background(), p.key)
+		} else {
+			_ = s.Batching.Put(context.Background(), p.key, p.value)
+		}
 	}
 	s.done = append(s.done, batch)
+}
+
+func (s *faultStore) Put(_ context.Context, k datastore.Key, v []byte) error {
+	return s.disk.Do("store put", func() { s.apply([]pair{{k, v}}) })
+}
+
+func (s *faultStore) Delete(_ context.Context, k datastore.Key) error {
+	return s.disk.Do("store delete", func() { s.apply([]pair{{k, nil}}) })
 }
 
 func (s *faultStore) Batch(context.Context) (datastore.Batch, error) { return &faultBatch{s: s}, nil }
@@ -67,8 +80,9 @@ func (b *faultBatch) Put(_ context.Context, k datastore.Key, v []byte) error {
 	return nil
 }
 
-func (b *faultBatch) Delete(context.Context, datastore.Key) error {
-	return errors.New("the chain store deletes nothing")
+func (b *faultBatch) Delete(_ context.Context, k datastore.Key) error {
+	b.list = append(b.list, pair{k, nil})
+	return nil
 }
 
 func (b *faultBatch) Commit(context.Context) error {
@@ -118,6 +132,9 @@ func (l *lab) again(i int) *testNode {
 	n := l.newNode(i, old.dir)
 	n.segment = logSegment
 	n.disk, n.store = l.disks[i], old.store.(*faultStore).restarted(l.disks[i])
+	if old.keep != nil {
+		newKeeper(n)
+	}
 	l.nodes[i] = n
 	return n
 }
@@ -178,10 +195,15 @@ func (l *lab) where(n *testNode, height consensus.Height, voted consensus.View) 
 	}
 }
 
-func (h *hub) lastVote(n *testNode) consensus.View {
+func (h *hub) lastVote(n *testNode) (last consensus.View) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.said.voted[era{n.key.Public(), 0}]
+	for at, view := range h.said.voted {
+		if at.who == n.key.Public() {
+			last = max(last, view)
+		}
+	}
+	return last
 }
 
 // operations is how many one validator's disk sees while four commit a few transactions.

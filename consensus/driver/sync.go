@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/consensus"
+	"github.com/metanode/metanode/consensus/snapshot"
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -21,7 +22,7 @@ type need struct {
 	ahead bool // somebody is known to be far ahead
 }
 
-// kick asks the syncer to work. A newer need replaces one that it has not taken up.
+// kick asks the syncer to work. A newer need replaces one that it has not taken up, but for what is known of others.
 func (d *Driver) kick(n need) {
 	for {
 		select {
@@ -30,14 +31,16 @@ func (d *Driver) kick(n need) {
 		default:
 		}
 		select {
-		case <-d.needs:
+		case old := <-d.needs:
+			n.ahead = n.ahead || old.ahead
 		default:
 		}
 	}
 }
 
-// fetched is what the syncer brought: either a chain proved final, or blocks found by id, parents first.
+// fetched is what the syncer brought: a chain proved final, blocks found by id, parents first, or a snapshot.
 type fetched struct {
+	snap   *snapshot.Snapshot
 	chain  *consensus.VerifiedChain
 	blocks []consensus.VerifiedBlock
 	done   chan struct{} // closed by the owner
@@ -46,6 +49,9 @@ type fetched struct {
 // takeBatch executes and steps fetched blocks. A certified block whose outcome differs here means that this node's
 // state is not the network's: it must stop.
 func (d *Driver) takeBatch(b fetched) error {
+	if b.snap != nil {
+		return d.takeSnapshot(b.snap)
+	}
 	if b.chain != nil {
 		if b.chain.Blocks()[0].Header.Epoch != d.own.Epoch() {
 			return nil // the epoch has ended meanwhile
@@ -100,6 +106,7 @@ func (d *Driver) takeBatch(b fetched) error {
 type syncer struct {
 	d        *Driver
 	verifier *consensus.Verifier
+	joining  joining
 }
 
 func newSyncer(d *Driver) (*syncer, error) {
@@ -128,8 +135,8 @@ func (s *syncer) lie(err error) error {
 	return &lieError{err}
 }
 
-// run works off needs, and asks for what is new after a start, until somebody answers and whatever the log has brought back
-// by then, and when nothing has come for a while: on a node that gossip does not reach.
+// run works off needs, and asks for what is new after a start, until those who answer have no more, whatever the log has
+// brought back by then, and when nothing has come for a while: on a node that gossip does not reach.
 func (s *syncer) run(ctx context.Context) {
 	quiet := max(2*s.d.idle(), time.Second)
 	timer := time.NewTimer(50 * time.Millisecond)
@@ -140,31 +147,40 @@ func (s *syncer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-s.d.needs:
-			alone = !s.satisfy(ctx, n) && alone
+			s.satisfy(ctx, n) // whoever answers may know that block alone: what is final is yet to be asked for
 		case <-timer.C:
 			if h := s.d.tree.height(); h == last || alone {
-				alone = !s.satisfy(ctx, need{}) && alone
+				answered, more := s.satisfy(ctx, need{})
+				alone = alone && (!answered || more)
 			}
 		}
 		last = s.d.tree.height()
-		timer.Reset(quiet)
-		if alone { // nobody is there yet
+		switch {
+		case s.joining.lonely(s.d):
+			timer.Reset(snapshotFirst)
+		case alone: // nobody is there yet, or whoever was asked may have been behind as well
 			pause = min(2*pause, quiet)
 			timer.Reset(pause)
+		default:
+			timer.Reset(quiet)
 		}
 	}
 }
 
-// satisfy asks one node after another until the need is met. It reports whether anybody answered.
-func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
+// satisfy asks one node after another until the need is met. It reports whether anybody answered, and whether it was met.
+func (s *syncer) satisfy(ctx context.Context, n need) (answered, met bool) {
+	if !s.joining.asked || n.ahead {
+		s.join(ctx)
+	}
+	var gone *prunedError
 	peers := s.d.cfg.Network.Peers()
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for i, p := range peers {
 		if ctx.Err() != nil || i == 8 {
-			return answered
+			return answered, false
 		}
 		met, err := s.ask(ctx, p, n)
-		answered = answered || err == nil
+		answered = answered || err == nil || errors.As(err, &gone)
 		var lie *lieError
 		switch {
 		case errors.As(err, &lie):
@@ -173,8 +189,12 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 		case err != nil:
 			s.d.cfg.Log.Debug("catch-up", "node", p.Short(), "reason", err)
 		case met:
-			return true
+			s.joining.pruned = false
+			return true, true
 		}
+	}
+	if gone != nil { // there is more, and nobody who was asked has what comes next
+		s.joinPruned(ctx, gone)
 	}
 	if !n.id.IsZero() && s.d.tree.get(n.id) == nil && len(peers) > 0 {
 		// Nobody had it; a certified block is with two thirds of the validators, so it was a bad moment.
@@ -187,13 +207,20 @@ func (s *syncer) satisfy(ctx context.Context, n need) (answered bool) {
 			}
 		}
 	}
-	return answered
+	return answered, false
 }
 
 // lieError is an answer that is provably not what was asked for.
 type lieError struct{ err error }
 
 func (e *lieError) Error() string { return e.err.Error() }
+
+// prunedError says that a node does not keep the block that comes next here any more.
+type prunedError struct{ next, base consensus.Height }
+
+func (e *prunedError) Error() string {
+	return fmt.Sprintf("block %d is not kept there: that node has blocks from %d on", e.next, e.base)
+}
 
 // ask tries one node. It reports whether the need is met.
 func (s *syncer) ask(ctx context.Context, p sign.PublicKey, n need) (bool, error) {
@@ -220,7 +247,11 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 			return found, err
 		}
 		from := s.d.tree.height() + 1
-		blocks, proof, err := s.request(ctx, p, KindRange, canon.Must(&rangeRequest{From: from}))
+		a, err := s.request(ctx, p, KindRange, canon.Must(&rangeRequest{From: from}))
+		if err == nil && a.base > from && !found {
+			err = &prunedError{from, a.base}
+		}
+		blocks, proof := a.blocks, a.proof
 		if err != nil || len(blocks) == 0 {
 			return found, err
 		}
@@ -241,6 +272,9 @@ func (s *syncer) askRange(ctx context.Context, p sign.PublicKey) (bool, error) {
 			return found, fmt.Errorf("blocks from %d do not link", from)
 		}
 		found = true
+		if len(blocks) == maxAnswerBlocks { // a long way yet
+			s.join(ctx)
+		}
 	}
 	return found, ctx.Err()
 }
@@ -257,14 +291,14 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 		if s.d.tree.get(want) != nil {
 			break
 		}
-		blocks, _, err := s.request(ctx, p, KindBlocks, canon.Must(&blocksRequest{Block: want, Above: head}))
+		a, err := s.request(ctx, p, KindBlocks, canon.Must(&blocksRequest{Block: want, Above: head}))
 		if err != nil {
 			return false, err
 		}
-		if len(blocks) == 0 {
+		if len(a.blocks) == 0 {
 			return false, nil
 		}
-		for _, b := range blocks {
+		for _, b := range a.blocks {
 			v, err := s.verifier.Block(b, want)
 			if err != nil {
 				return false, s.lie(err)
@@ -288,18 +322,17 @@ func (s *syncer) askBlocks(ctx context.Context, p sign.PublicKey, id consensus.B
 	return len(list) == 0 || s.hand(ctx, fetched{blocks: list}), nil
 }
 
-func (s *syncer) request(ctx context.Context, p sign.PublicKey, kind Kind, req []byte) ([]*consensus.Block, *consensus.Finality, error) {
+func (s *syncer) request(ctx context.Context, p sign.PublicKey, kind Kind, req []byte) (a blocksAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.d.cfg.RequestWait)
 	defer cancel()
 	raw, err := s.d.cfg.Network.Request(ctx, p, kind, req)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
-	blocks, proof, err := decodeAnswer(raw)
-	if err != nil {
-		return nil, nil, &lieError{err}
+	if a, err = decodeAnswer(raw); err != nil {
+		return a, &lieError{err}
 	}
-	return blocks, proof, nil
+	return a, nil
 }
 
 // hand gives what was fetched to the owner and waits until it is dealt with.

@@ -29,6 +29,14 @@ func newTree(head *consensus.Block, history *merkle.Frontier) *tree {
 	return &tree{head: &executed{block: head, id: head.ID(), history: history}, nodes: map[consensus.BlockID]*executed{}}
 }
 
+// reset begins anew above head. The application has forgotten what it kept.
+func (t *tree) reset(head *consensus.Block, history *merkle.Frontier) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.head = &executed{block: head, id: head.ID(), history: history}
+	clear(t.nodes)
+}
+
 // get is a block of the tree, the head included, or nil.
 func (t *tree) get(id consensus.BlockID) *executed {
 	t.mu.RLock()

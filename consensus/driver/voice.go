@@ -10,7 +10,8 @@ import (
 // ownVoice is the error that stops this node when it hears its own key say what it has not said. The key then signs on
 // another machine too, or this folder is an older copy of the one that signed: either way the next vote may be the
 // second one in its view. A lock cannot see that; what other nodes send can. A folder that is new, or an old copy, shows
-// itself in the certificates of the chain that the node fetches before it can vote at all.
+// itself in the certificates of the chain that the node fetches before it can vote at all, or of the snapshot that it goes
+// on from.
 //
 // What is older than the last promise cannot be told from this node's own past, and passes. Everything here was verified
 // before it came to the owner, and what this node signs is in its safety data before it is sent, so its own words coming

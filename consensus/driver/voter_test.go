@@ -9,8 +9,9 @@ import (
 
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
-	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/merkle"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/internal/trie"
 )
 
 // notForged is a check that refuses what says that it is forged, and counts what it sees.
@@ -29,20 +30,40 @@ func notForged(seen *atomic.Int64) func([][]byte) []error {
 
 // lone is one running validator of four, and the block of view 1 that each of the others would propose.
 type lone struct {
-	h *hub
-	n *testNode
+	h  *hub
+	n  *testNode
+	at int // its index; it does not lead view 1
 }
-
-// loneAt is its index. It does not lead view 1 of the tests' chain.
-const loneAt = 1
 
 func newLone(t *testing.T, check func([][]byte) []error) *lone {
 	h := newHub(t, 4, 60_000)
 	h.hostile.Store(true)
 	h.change = func(c *driver.Config) { c.Check = check }
-	l := &lone{h, h.newNode(loneAt, t.TempDir())}
+	l := &lone{h: h}
+	for leader := firstLeader(t, h); seedKey(l.at).Public() == leader; {
+		l.at++
+	}
+	l.n = h.newNode(l.at, t.TempDir())
 	l.n.start()
 	return l
+}
+
+// firstLeader leads view 1.
+func firstLeader(t *testing.T, h *hub) sign.PublicKey {
+	t.Helper()
+	root, err := h.genesis.Block(genesisState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := consensus.NewVerifier(h.genesis, root.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := consensus.New(consensus.Config{Verifier: v}, consensus.Recovery{Safety: consensus.FreshSafety(root), Root: root, RootQC: consensus.GenesisQC(root)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Leader(1)
 }
 
 // offer delivers a block of view 1 with these transactions by every other validator, of whom one leads it, and gives the
@@ -61,13 +82,12 @@ func (l *lone) offer(t *testing.T, txs ...string) (verdicts []driver.Verdict, id
 	id := root.ID()
 	history.Append(id[:])
 	b := consensus.Block{Justify: consensus.GenesisQC(root), Txs: [][]byte{}}
-	state := genesisState
 	for _, tx := range txs {
 		b.Txs = append(b.Txs, []byte(tx))
-		state = digest.Sum("test/state", state[:], []byte(tx))
 	}
+	state := after(new(trie.Map), b.Txs).Root()
 	for i := range 4 {
-		if i == loneAt {
+		if i == l.at {
 			continue
 		}
 		q := consensus.ProposeRequest{View: 1, Parent: root, Justify: b.Justify}

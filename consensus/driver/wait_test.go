@@ -26,6 +26,7 @@ func holds(t testing.TB, d *driver.Driver, id consensus.BlockID) bool {
 		_        struct{} `cbor:",toarray"`
 		Blocks   [][]byte
 		Finality [][]byte
+		Base     consensus.Height
 	}
 	if err := canon.Unmarshal(raw, &a); err != nil {
 		t.Fatal(err)

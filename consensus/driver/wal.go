@@ -150,6 +150,9 @@ func (w *wal) readSegment(name string, replay func([]byte) (consensus.Height, er
 		return seg, fmt.Errorf("%w: a segment of more than %d bytes", errDamaged, limit)
 	}
 	h, ok := decodeSegmentHeader(raw)
+	if !ok && isFirstFormat(raw) {
+		return seg, &consensus.VersionError{What: "the write-ahead log", Version: 1, Next: otherFolder}
+	}
 	if !ok {
 		// The file is whole before the header is written, and the header is durable before the first record is written:
 		// a file without one is a shorter run of zeroes, or has what was written of the header and nothing else.

@@ -286,3 +286,22 @@ func FuzzReadRecord(f *testing.F) {
 		}
 	})
 }
+
+// TestLogInAFolderWhoseNameIsAPattern: a log that is not found again would be begun anew, or called lost.
+func TestLogInAFolderWhoseNameIsAPattern(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a[b]*?")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w, _, err := openTestWAL(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, w, "one")
+	w.close()
+	w, found, err := openTestWAL(t, dir)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%d records, %v", len(found), err)
+	}
+	w.close()
+}

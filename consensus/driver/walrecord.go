@@ -50,6 +50,11 @@ func (h *segmentHeader) encode() []byte {
 	return b
 }
 
+// isFirstFormat reports whether a segment begins as those of the log's first format did.
+func isFirstFormat(b []byte) bool {
+	return len(b) >= walHeaderSize && string(b[:8]) == "bpiwal1\n" && crc32.Checksum(b[:24], castagnoli) == binary.BigEndian.Uint32(b[24:])
+}
+
 func decodeSegmentHeader(b []byte) (h segmentHeader, ok bool) {
 	if len(b) < walHeaderSize || string(b[:8]) != walMagic || crc32.Checksum(b[:28], castagnoli) != binary.BigEndian.Uint32(b[28:]) {
 		return h, false

@@ -18,5 +18,5 @@
 //
 // A Map is owned by one goroutine. Forks share nodes and never write to what they share, so each fork may be used by
 // another goroutine. What the package does not do: it keeps everything in memory, and persistence is the caller's
-// (Diff says what changed, Set puts it back).
+// (Diff says what changed, Set puts it back). Outline cuts a map into parts that can be handed on and checked one by one.
 package trie

@@ -1,5 +1,6 @@
 // Package chainstore keeps committed blocks in a go-datastore: one entry a height with the block and its finality proof,
-// one entry a block id, one an epoch with the handover that began it, and one for the head.
+// one entry a block id, one an epoch with the handover that began it, one for the head, and one for where the blocks begin
+// when they do not begin with genesis.
 package chainstore
 
 import (
@@ -28,6 +29,7 @@ type Store struct {
 	mu      sync.RWMutex // guards what follows
 	head    driver.Committed
 	history *merkle.Frontier // nil in an empty store
+	base    baseRecord
 }
 
 var _ driver.Store = (*Store)(nil)
@@ -65,6 +67,9 @@ func Open(ds datastore.Batching) (*Store, error) {
 	if errors.Is(err, driver.ErrNoBlock) {
 		return s, nil
 	}
+	if errors.Is(err, driver.ErrDamaged) && s.firstFormat() {
+		return nil, &consensus.VersionError{What: "the chain in this data folder", Version: 1, Next: otherFolder}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
@@ -81,7 +86,19 @@ func Open(ds datastore.Batching) (*Store, error) {
 		}
 		return nil, fmt.Errorf("read the head of the chain: %w", err)
 	}
-	return s, nil
+	if v := s.head.Block.Header.Version; v != consensus.ProtocolVersion {
+		return nil, &consensus.VersionError{What: "the chain in this data folder", Version: v, Next: otherFolder}
+	}
+	return s, s.readBase()
+}
+
+// otherFolder is what to do with a data folder of another version.
+const otherFolder = "give this node a data folder of its own for the new chain; keep the old one, it holds what this node's keys have signed"
+
+// firstFormat reports whether the head was written before entries had checksums: it reads as a whole without one.
+func (s *Store) firstFormat() bool {
+	raw, err := s.ds.Get(context.Background(), headKey)
+	return err == nil && canon.Unmarshal(raw, &headRecord{}) == nil
 }
 
 // Put implements driver.Store. Blocks that do not follow the head are refused, and nothing is written.

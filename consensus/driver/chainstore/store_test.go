@@ -15,7 +15,7 @@ import (
 
 func block(parent *consensus.Block, view consensus.View) driver.Committed {
 	b := &consensus.Block{Txs: [][]byte{{byte(view)}}}
-	b.Header.View, b.Header.TxRoot = view, merkle.Root(b.Txs)
+	b.Header.Version, b.Header.View, b.Header.TxRoot = consensus.ProtocolVersion, view, merkle.Root(b.Txs)
 	if parent != nil {
 		b.Header.Height, b.Header.Parent = parent.Header.Height+1, parent.ID()
 	}
