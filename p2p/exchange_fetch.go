@@ -182,12 +182,19 @@ func (x *Exchange) fetchDAG(ctx context.Context, fl *flight, c blob.CID, maxByte
 	defer cancel(nil) // ends the session
 	w := x.store.Write()
 	defer w.End()
-	if err := w.Resume(c, maxBytes); err != nil {
+	fresh, err := w.Resume(c, maxBytes)
+	if err != nil {
 		return err
+	}
+	if fresh { // what is announced on the chain is believed, and refused before a byte has come if there is no room
+		if err := w.Reserve(ctx, known); err != nil {
+			w.Abandon()
+			return err
+		}
 	}
 	x.revive()
 	f := &dagFetch{x: x, w: w, swap: x.swap.NewSession(ctx), flight: fl, left: maxBytes, seen: map[digest.Digest]bool{}}
-	err := f.run(ctx, cancel, c, known)
+	err = f.run(ctx, cancel, c, known)
 	if errors.Is(context.Cause(ctx), errSlow) {
 		err = errSlow
 	}
@@ -197,7 +204,7 @@ func (x *Exchange) fetchDAG(ctx context.Context, fl *flight, c blob.CID, maxByte
 			return w.Keep(root)
 		}
 	}
-	if !f.came || errors.Is(err, blob.ErrDAG) || errors.Is(err, ErrTooMuch) {
+	if !f.came || errors.Is(err, blob.ErrMismatch) || errors.Is(err, blob.ErrDAG) || errors.Is(err, ErrTooMuch) {
 		w.Abandon()
 	}
 	return err

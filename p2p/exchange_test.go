@@ -178,6 +178,32 @@ func TestFetchGoesOnWhereItBrokeOff(t *testing.T) {
 	(&swapper{b, store, x}).verify(t, whole)
 }
 
+func TestFetchIsRefusedBeforeItBeginsWhenThereIsNoRoom(t *testing.T) {
+	whole := random(1, 6<<20)
+	store, err := blob.Open(t.TempDir(), 8<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	if _, err := store.Put(t.Context(), bytes.NewReader(random(2, 4<<20)), 4<<20, "pin"); err != nil {
+		t.Fatal(err)
+	}
+	p, b := testHost(t, nil), newSwapper(t, whole)
+	a := &swapper{p, store, NewExchange(p, store)}
+	connect(t, a.Host, b.Host)
+	err = a.x.Fetch(t.Context(), digest.Of(whole), uint64(len(whole)), []sign.PublicKey{b.Self()})
+	if !errors.Is(err, blob.ErrQuota) || a.Stats().BlobBytesIn != 0 || len(store.List()) != 1 {
+		t.Errorf("%v; %d bytes came", err, a.Stats().BlobBytesIn)
+	}
+	if err := store.UnpinAll("pin"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.x.Fetch(t.Context(), digest.Of(whole), uint64(len(whole)), []sign.PublicKey{b.Self()}); err != nil {
+		t.Fatal(err)
+	}
+	a.verify(t, whole)
+}
+
 func TestFetchDAGBringsAFolderFromWhoeverIsConnected(t *testing.T) {
 	a, b := newSwapper(t), newSwapper(t)
 	var car bytes.Buffer

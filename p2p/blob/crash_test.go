@@ -23,8 +23,8 @@ func TestPartIsKeptOverARestartAndForgottenWithAge(t *testing.T) {
 	root := put(t, other, whole)
 	s := openStore(t, dir, 0)
 	w := s.Write()
-	if err := w.Resume(root.CID, 4<<20); err != nil {
-		t.Fatal(err)
+	if fresh, err := w.Resume(root.CID, 4<<20); err != nil || !fresh {
+		t.Fatalf("resumes %v, %v", !fresh, err)
 	}
 	top, err := other.disk.Get(t.Context(), root.CID)
 	if err != nil {

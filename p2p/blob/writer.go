@@ -50,8 +50,8 @@ func (w *Writer) Reserve(ctx context.Context, bytes uint64) error {
 }
 
 // Resume notes that the DAG at c is being fetched, at most bytes of it: its blocks stay when the fetch breaks off, or the
-// program ends, so that another can go on. ErrNotFound never; a root that is whole is left alone.
-func (w *Writer) Resume(c CID, bytes uint64) error {
+// program ends, so that another can go on. It reports whether there was none before. A root that is whole is left alone.
+func (w *Writer) Resume(c CID, bytes uint64) (fresh bool, err error) {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,12 +59,12 @@ func (w *Writer) Resume(c CID, bytes uint64) error {
 	if e == nil {
 		now := time.Now()
 		if err := s.write(false, indexLine{verb: "part", cid: c, bytes: bytes, unix: now.Unix()}); err != nil {
-			return fmt.Errorf("fetch %s: %w", c, err)
+			return false, fmt.Errorf("fetch %s: %w", c, err)
 		}
-		e = s.setPart(c, bytes, now)
+		e, fresh = s.setPart(c, bytes, now), true
 	}
 	w.hold(e)
-	return nil
+	return fresh, nil
 }
 
 // hold keeps an entry until End; the caller holds the lock.
