@@ -143,7 +143,8 @@ func TestKilledPeerGoesOnWithItsFetch(t *testing.T) {
 			d, err := c.Dataset(t.Context(), name)
 			return err == nil && len(d.Holders) == 4
 		})
-		if in := n.metric(victim, "bpci_blob_in_bytes_total"); in < 0 || in > float64(uint64(size)-had*3/4) {
+		// A block may come from two peers when one was slow: half of what was there is more than all of those.
+		if in := n.metric(victim, "bpci_blob_in_bytes_total"); in < 0 || in > float64(uint64(size)-had/2) {
 			t.Errorf("after the kill %.0f bytes came, although %d of %d were there", in, had, size)
 		}
 		to := filepath.Join(dir, "back")
@@ -178,7 +179,7 @@ func (n *testnet) killFetching(file, name string, size int64) (victim *peer, had
 				switch {
 				case d.Whole && d.Bytes == uint64(size):
 					whole++
-				case !d.Whole && d.Total == uint64(size) && d.Fetched > 8<<20 && d.Fetched < d.Total-8<<20 && victim == nil:
+				case !d.Whole && d.Total == uint64(size) && d.Fetched > 24<<20 && d.Fetched < d.Total-8<<20 && victim == nil:
 					n.kill(p)
 					victim, had = p, d.Fetched
 				}
