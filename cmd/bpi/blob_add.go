@@ -32,7 +32,7 @@ func blobAdd(c *cli.Context, e *env) error {
 		if _, err := n.Status(ctx); err != nil { // before minutes of work
 			return err
 		}
-		_, d, err := sendTree(ctx, e, n, at, total)
+		_, d, err := treeSource(at, total).send(ctx, e, n, nil)
 		if err != nil {
 			return err
 		}

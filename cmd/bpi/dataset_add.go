@@ -98,7 +98,7 @@ func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
 	if f.stat.Size() == 0 {
 		return fmt.Errorf("%s is empty", f.path)
 	}
-	s, d, err := sendTree(ctx, e, n, f.path, uint64(f.stat.Size()))
+	s, d, err := treeSource(f.path, uint64(f.stat.Size())).send(ctx, e, n, nil)
 	if !f.still() || errors.Is(err, blob.ErrChanged) {
 		return f.changed()
 	}

@@ -16,6 +16,20 @@ import (
 	"github.com/metanode/metanode/p2p/blob"
 )
 
+// source is something to upload: it is read at least twice, and has to be the same each time.
+type source struct {
+	name  string // for people
+	total uint64 // bytes; 0 if that is not known before
+	build func(ctx context.Context, put blob.Put, read func(int)) (blob.Built, error)
+}
+
+// treeSource is a file or folder; total is as in source.
+func treeSource(at string, total uint64) source {
+	return source{filepath.Base(at), total, func(ctx context.Context, put blob.Put, read func(int)) (blob.Built, error) {
+		return blob.BuildTree(ctx, at, put, read)
+	}}
+}
+
 // survey is what the first reading of a file or folder finds: its CID, and which of its blocks the node lacks. The second
 // reading sends those, so an upload that broke off goes on where it was.
 type survey struct {
@@ -26,15 +40,15 @@ type survey struct {
 	blocks int
 }
 
-// surveyTree reads a file or folder. Unless all is set it asks the node about every block.
-func surveyTree(ctx context.Context, e *env, n *conn, at string, total uint64, all bool) (*survey, error) {
+// survey reads a source. Unless all is set it asks the node about every block.
+func (src source) survey(ctx context.Context, e *env, n *conn, all bool) (*survey, error) {
 	s := &survey{}
 	var head counter
 	if _, err := blob.NewCARWriter(&head, blob.Of(digest.Digest{})); err != nil { // as long whatever the CID in it is
 		return nil, err
 	}
 	s.length = uint64(head)
-	bar := e.progress("reading "+filepath.Base(at), total)
+	bar := e.progress("reading "+src.name, src.total)
 	defer bar.done()
 	h := sha256.New()
 	var names []string
@@ -67,7 +81,7 @@ func surveyTree(ctx context.Context, e *env, n *conn, at string, total uint64, a
 		return ask()
 	}
 	var err error
-	if s.Built, err = blob.BuildTree(ctx, at, put, bar.add); err != nil {
+	if s.Built, err = src.build(ctx, put, bar.add); err != nil {
 		return nil, err
 	}
 	if len(names) > 0 {
@@ -98,12 +112,18 @@ func sectionBytes(b ipld.Node) uint64 {
 	return uint64(len(binary.AppendUvarint(nil, n))) + n
 }
 
-// sendTree makes a file or folder present at the node: read once to name it and once to send what the node lacks.
-func sendTree(ctx context.Context, e *env, n *conn, at string, total uint64) (*survey, api.DAG, error) {
+// send makes a source present at the node: read once to name it, and once to send what the node lacks, if check finds
+// nothing wrong with it; check may be nil.
+func (src source) send(ctx context.Context, e *env, n *conn, check func(*survey) error) (*survey, api.DAG, error) {
 	for all := false; ; all = true {
-		s, err := surveyTree(ctx, e, n, at, total, all)
+		s, err := src.survey(ctx, e, n, all)
 		if err != nil {
 			return nil, api.DAG{}, err
+		}
+		if check != nil && !all {
+			if err := check(s); err != nil {
+				return nil, api.DAG{}, err
+			}
 		}
 		d, err := n.DAG(ctx, s.Root.String())
 		if err == nil && d.Whole {
@@ -112,7 +132,7 @@ func sendTree(ctx context.Context, e *env, n *conn, at string, total uint64) (*s
 		if err != nil && !errors.Is(err, &api.Error{Code: api.CodeNotFound}) {
 			return nil, d, err
 		}
-		d, err = s.send(ctx, e, n, at)
+		d, err = s.send(ctx, e, n, src)
 		if err == nil || all || !errors.Is(err, &api.Error{Code: api.CodeNotFound}) {
 			return s, d, err
 		}
@@ -120,7 +140,7 @@ func sendTree(ctx context.Context, e *env, n *conn, at string, total uint64) (*s
 	}
 }
 
-func (s *survey) send(ctx context.Context, e *env, n *conn, at string) (api.DAG, error) {
+func (s *survey) send(ctx context.Context, e *env, n *conn, src source) (api.DAG, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r, w := io.Pipe()
@@ -130,7 +150,7 @@ func (s *survey) send(ctx context.Context, e *env, n *conn, at string) (api.DAG,
 	}
 	done := make(chan result, 1)
 	go func() {
-		again, err := s.write(ctx, e, at, w)
+		again, err := s.write(ctx, e, src, w)
 		w.CloseWithError(err) // nil: the end
 		done <- result{again, err}
 	}()
@@ -139,11 +159,11 @@ func (s *survey) send(ctx context.Context, e *env, n *conn, at string) (api.DAG,
 	again := <-done
 	switch {
 	case again.err == nil && again.built != s.Built:
-		return api.DAG{}, fmt.Errorf("%s %w", at, blob.ErrChanged)
+		return api.DAG{}, fmt.Errorf("%s %w", src.name, blob.ErrChanged)
 	case again.err != nil && !errors.Is(again.err, errNotTaken):
 		return api.DAG{}, again.err
 	case err != nil:
-		return api.DAG{}, fmt.Errorf("send %s: %w", at, err)
+		return api.DAG{}, fmt.Errorf("send %s: %w", src.name, err)
 	case len(list) != 1 || list[0].CID != s.Root.String():
 		return api.DAG{}, fail(exitInvalid, "%s answers with another CID than %s", n.where, s.Root)
 	}
@@ -151,15 +171,15 @@ func (s *survey) send(ctx context.Context, e *env, n *conn, at string) (api.DAG,
 }
 
 // write reads again, and writes what is lacking as a CAR file.
-func (s *survey) write(ctx context.Context, e *env, at string, w io.Writer) (blob.Built, error) {
-	bar := e.progress("sending "+filepath.Base(at), s.Bytes)
+func (s *survey) write(ctx context.Context, e *env, src source, w io.Writer) (blob.Built, error) {
+	bar := e.progress("sending "+src.name, s.Bytes)
 	defer bar.done()
 	car, err := blob.NewCARWriter(w, s.Root)
 	if err != nil {
 		return blob.Built{}, err
 	}
 	i := -1
-	return blob.BuildTree(ctx, at, func(ctx context.Context, b ipld.Node) error {
+	return src.build(ctx, func(ctx context.Context, b ipld.Node) error {
 		if i++; !s.lacking(i) {
 			return nil
 		}
