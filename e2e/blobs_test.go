@@ -81,6 +81,17 @@ func TestBlobsTravelBetweenPeersAndFiles(t *testing.T) {
 	}
 	n.refused(1, []string{"not overwritten"}, "blob", "get", cid, "-o", filepath.Join(dir, "to", "small"))
 
+	// Any peer gives what it has to a stranger, and takes no orders from one.
+	remote := []string{"--peer", n.peers[1].Address}
+	if r := n.runWith(home(t), append(remote, "blob", "get", cid, "-o", filepath.Join(dir, "remote"))...); r.code != 0 || tree(t, filepath.Join(dir, "remote")) != want {
+		t.Errorf("from a peer elsewhere: exit code %d\n%s", r.code, r.stderr)
+	}
+	for _, order := range []string{"pin", "unpin"} {
+		if r := n.runWith(home(t), append(remote, "blob", order, cid)...); r.code != 1 || !strings.Contains(r.stderr, "may not administer") {
+			t.Errorf("a stranger's %s: exit code %d\n%s", order, r.code, r.stderr)
+		}
+	}
+
 	// Out to a file, forgotten, and in again.
 	car := filepath.Join(dir, "from.car")
 	n.at(n.peers[1], "blob", "export", "--car", car, cid)

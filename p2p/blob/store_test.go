@@ -315,6 +315,15 @@ func TestRottenBlockIsRemovedAndItsBlobCountsAsAbsent(t *testing.T) {
 	if s.Has(r.Digest) {
 		t.Error("it is still there")
 	}
+	w := s.Write() // a fetch that brings nothing
+	if fresh, err := w.Resume(r.CID, 4<<20); err != nil || fresh {
+		t.Errorf("its fetch is fresh %v, %v", fresh, err)
+	}
+	w.Abandon()
+	w.End()
+	if _, err := s.Empty(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	put(t, s, b)
 	if !bytes.Equal(read(t, s, r.Digest), b) || len(s.Pins(r.Digest)) != 1 {
 		t.Error("it did not come back with its pin")

@@ -74,12 +74,12 @@ func (w *Writer) hold(e *entry) {
 	w.part = e
 }
 
-// Abandon forgets a fetch that brought nothing.
+// Abandon forgets a fetch that brought nothing. One of a blob that is pinned, and of which a block rotted, is not forgotten.
 func (w *Writer) Abandon() {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.part == nil || !w.part.part || w.part.active > 1 {
+	if w.part == nil || !w.part.part || w.part.active > 1 || len(w.part.reasons) > 0 {
 		return
 	}
 	_ = s.write(false, indexLine{verb: "drop", cid: w.part.CID}) // if not now, then by its age
