@@ -121,4 +121,8 @@ type Admin interface {
 	// Collect removes every blob that is neither pinned nor in use.
 	Collect(ctx context.Context) (Collected, error)
 	Drain(ctx context.Context, on bool) (DrainStatus, error)
+	// Network tells of the mesh. With check, peers are asked first whether they reach this node.
+	Network(ctx context.Context, check bool) (Network, error)
+	// Revoke takes a signed revocation in; it is durable when it returns. Malformed says why it is not taken.
+	Revoke(ctx context.Context, revocation []byte) (RevocationTaken, error)
 }

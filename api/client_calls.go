@@ -324,6 +324,21 @@ func (c *Client) GetBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, i
 	return c.stream(ctx, "/v1/blobs/"+d.String(), nil)
 }
 
+// Network asks the local node about its mesh. With check, the node asks its peers first whether they reach it.
+func (c *Client) Network(ctx context.Context, check bool) (Network, error) {
+	var n Network
+	if check {
+		return n, c.json(ctx, http.MethodPost, "/v1/admin/network/check", nil, nil, &n)
+	}
+	return n, c.json(ctx, http.MethodGet, "/v1/admin/network", nil, nil, &n)
+}
+
+// Revoke gives the local node a signed revocation of an invitation.
+func (c *Client) Revoke(ctx context.Context, revocation []byte) (RevocationTaken, error) {
+	var t RevocationTaken
+	return t, c.json(ctx, http.MethodPost, "/v1/admin/network/revocations", nil, &Revocation{Revocation: revocation}, &t)
+}
+
 // Drain asks the local node to take no more work, or to take it again.
 func (c *Client) Drain(ctx context.Context, on bool) (DrainStatus, error) {
 	var s DrainStatus

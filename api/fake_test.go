@@ -233,6 +233,18 @@ func (f *fakeNode) Drain(_ context.Context, on bool) (api.DrainStatus, error) {
 	return api.DrainStatus{Draining: on}, f.err
 }
 
+func (f *fakeNode) Network(_ context.Context, check bool) (api.Network, error) {
+	n := api.Network{Name: "devnet-7f3a91", MaxPeers: 50}
+	if check {
+		n.Reach.Asked = []api.ReachPeer{{ID: "12D3", Observed: "192.0.2.7", Ports: []api.ReachPort{{Port: 4001, OK: true}}}}
+	}
+	return n, f.err
+}
+
+func (f *fakeNode) Revoke(_ context.Context, raw []byte) (api.RevocationTaken, error) {
+	return api.RevocationTaken{ID: string(raw)}, f.err
+}
+
 // serve runs the handler over f on a port of the kernel's choice, and gives a client and the base URL.
 func serve(t *testing.T, f *fakeNode, o api.Options) (*api.Client, string) {
 	t.Helper()

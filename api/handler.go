@@ -74,6 +74,11 @@ func (h *handler) routes() []route {
 		{"POST /v1/dags/{cid}/unpin", h.local(byCID(h, h.b.UnpinDAG))},
 		{"POST /v1/admin/collect", h.local(answer(h, h.b.Collect))},
 		{"POST /v1/admin/drain", h.local(exchange(h, func(ctx context.Context, d Drain) (DrainStatus, error) { return h.b.Drain(ctx, d.On) }))},
+		{"GET /v1/admin/network", h.local(answer(h, func(ctx context.Context) (Network, error) { return h.b.Network(ctx, false) }))},
+		{"POST /v1/admin/network/check", h.local(answer(h, func(ctx context.Context) (Network, error) { return h.b.Network(ctx, true) }))},
+		{"POST /v1/admin/network/revocations", h.local(exchange(h, func(ctx context.Context, r Revocation) (RevocationTaken, error) {
+			return h.b.Revoke(ctx, r.Revocation)
+		}))},
 		{"GET /v1/openapi.yaml", h.getOpenAPI},
 		{"GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "ok\n") }},
 		{"GET /readyz", h.getReady},

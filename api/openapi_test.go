@@ -77,7 +77,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		CommandAccepted{}, CommandStatus{}, Status{}, Peer{}, ChainStatus{}, Block{}, Validators{}, Evidence{}, Executor{}, Event{}, Problem{},
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
-		BlobStored{}, DAG{}, DAGList{}, BlocksAsked{}, BlocksMissing{}, Collected{}, Drain{}, DrainStatus{},
+		BlobStored{}, DAG{}, DAGList{}, BlocksAsked{}, BlocksMissing{}, Collected{}, Drain{}, DrainStatus{}, Network{}, Revocation{}, RevocationTaken{},
 	)
 	if *update {
 		if err := os.WriteFile("openapi.yaml", []byte(want), 0o644); err != nil {

@@ -67,6 +67,8 @@ type Status struct {
 	Walls     []Wall         `json:"walls"`
 	Engine    *EngineStatus  `json:"engine,omitempty"`
 	DriftMs   int64          `json:"clock_drift_ms"` // own clock minus the median of the peers'
+	Private   bool           `json:"private"`        // connections are kept to members
+	Refused   uint64         `json:"refused"`        // by resource limits of the mesh since the start
 	Warnings  []string       `json:"warnings,omitempty"`
 }
 
@@ -124,7 +126,8 @@ type Peer struct {
 	Name      string         `json:"name,omitempty"`
 	Connected bool           `json:"connected"`
 	Direction string         `json:"direction,omitempty"` // "in" or "out"
-	Addresses []string       `json:"addresses"`
+	Addresses []string       `json:"addresses"`           // of the open connections
+	Listens   []string       `json:"listens"`             // where it can be dialed, by its own word
 	Roles     []string       `json:"roles"`
 	LatencyMs float64        `json:"latency_ms,omitempty"`
 }

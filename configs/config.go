@@ -58,6 +58,17 @@ type P2P struct {
 	EnableEncryption bool     `toml:"enable_encryption" doc:"Must stay true: there is no plaintext mode. Every connection is encrypted and authenticated by Noise or TLS 1.3."`
 	Bootstrap        []string `toml:"bootstrap" doc:"Multiaddrs of peers to join by, as /ip4/192.0.2.1/tcp/4001/p2p/12D3..."`
 	FastPath         bool     `toml:"fast_path" doc:"Whether validators send each other votes and proposals on direct streams as well as by gossip."`
+	EnableQUIC       bool     `toml:"enable_quic" doc:"Whether to speak QUIC besides TCP. It must be false on a sealed network (swarm_key)."`
+	WebSocket        bool     `toml:"websocket" doc:"Whether to listen for WebSocket connections besides, on websocket_port: for browsers, and where only the web gets through. Others' WebSocket addresses are dialed in any case."`
+	WebSocketPort    uint16   `toml:"websocket_port" doc:"TCP port for WebSocket connections. 0 lets the system choose."`
+	Reachable        bool     `toml:"reachable" doc:"Whether to take it for granted that others reach listen_port, instead of finding out. For servers with a public address, and for networks of one site."`
+	RelayService     bool     `toml:"relay_service" doc:"Whether peers that cannot be reached directly may be reached through this one. On a private network without limits; on an open one just long enough for a direct connection to be made."`
+	MDNS             bool     `toml:"mdns" doc:"Whether a peer of a private network looks for other members on the local network, and is found there. It has no effect on an open network."`
+	Private          bool     `toml:"private" doc:"Whether connections are kept to members only: those that the chain names, allowed_peers, bootstrap, and whoever comes with an invitation. All members need the same setting. See docs/network.md."`
+	AllowedPeers     []string `toml:"allowed_peers" doc:"Peer ids, as 12D3..., that are members by this peer's word."`
+	Inviters         []string `toml:"inviters" doc:"Keys, in hexadecimal digits, that may sign invitations and revocations besides the operators that the genesis document names."`
+	Invitation       string   `toml:"invitation" doc:"File with this peer's own invitation, which it shows to members. Relative to data_dir; bpi init --join and bpi network join write it."`
+	SwarmKey         string   `toml:"swarm_key" doc:"File with the network's swarm key, in kubo's format; it seals the network: who has not got it sees no handshake. Relative to data_dir; needs enable_quic = false."`
 	SharedNetworks   []string `toml:"shared_networks" doc:"Networks, as CIDR, that many peers live behind: they are exempt from the limit of connections per address."`
 }
 
@@ -116,7 +127,8 @@ func Default() Config {
 		EngineFiles: []string{},
 		P2P: P2P{
 			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 50, EnableEncryption: true,
-			Bootstrap: []string{}, FastPath: true, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
+			Bootstrap: []string{}, FastPath: true, EnableQUIC: true, MDNS: true,
+			AllowedPeers: []string{}, Inviters: []string{}, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
 		},
 		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, SignatureScheme: consensus.Ed25519.String(), ValidatorCount: 1},
 		Cage:      Cage{EnableSyscallFilter: true, EnableWitnessRecording: true, AllowMissingWalls: []string{}},
@@ -190,6 +202,8 @@ func (c *Config) Validate() error {
 			bad("p2p.shared_networks", "%q: want a network as 10.0.0.0/8", n)
 		}
 	}
+
+	c.P2P.checkPrivate(bad)
 
 	if n := c.Consensus.BlockTimeMs; n < 10 || n > 3600_000 {
 		bad("consensus.block_time_ms", "%d: want 10 to 3600000", n)

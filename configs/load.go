@@ -125,6 +125,11 @@ func (c *Config) Resolve(base string) error {
 	if c.API.Socket != "" && !filepath.IsAbs(c.API.Socket) {
 		c.API.Socket = filepath.Join(c.DataDir, c.API.Socket)
 	}
+	for _, f := range []*string{&c.P2P.Invitation, &c.P2P.SwarmKey} {
+		if *f != "" && !filepath.IsAbs(*f) {
+			*f = filepath.Join(c.DataDir, *f)
+		}
+	}
 	for i, e := range c.EngineFiles {
 		if !filepath.IsAbs(e) {
 			c.EngineFiles[i] = filepath.Join(base, e)

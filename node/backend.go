@@ -148,7 +148,8 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	} else if err := n.cage.ReadyFor(cage.ModeStrict); err != nil && n.executes {
 		s.Warnings = append(s.Warnings, "this node runs queries and no programs in images: "+err.Error())
 	}
-	s.Warnings = append(s.Warnings, n.cfg.Warnings()...)
+	s.Private, s.Refused = n.cfg.P2P.Private, n.host.Stats().Refused
+	s.Warnings = append(append(s.Warnings, n.cfg.Warnings()...), n.meshWarnings()...)
 	if d := n.driftMs.Load(); time.Duration(max(d, -d))*time.Millisecond > driftLimit {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("this machine's clock is %d ms ahead of its peers'", d))
 	}
@@ -199,7 +200,7 @@ func (b *backend) Peers(context.Context) ([]api.Peer, error) {
 			direction = "in"
 		}
 		list = append(list, api.Peer{
-			ID: p.ID, Key: p.Key, Name: b.n.nameOf(p.Key), Connected: true, Direction: direction, Addresses: p.Addrs,
+			ID: p.ID, Key: p.Key, Name: b.n.nameOf(p.Key), Connected: true, Direction: direction, Addresses: p.Addrs, Listens: p.Listens,
 			Roles: b.n.roles(p.Key), LatencyMs: float64(p.Latency.Microseconds()) / 1000,
 		})
 	}

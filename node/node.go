@@ -140,14 +140,9 @@ func (n *Node) openStorage() error {
 // openMesh makes the host, the mempool and the consensus driver, and joins them.
 func (n *Node) openMesh() error {
 	cfg := n.cfg.P2P
-	subnets, err := prefixes(cfg.SharedNetworks)
+	pc, err := n.meshConfig()
 	if err != nil {
 		return err
-	}
-	pc := p2p.Config{
-		Key: n.keys.node, Network: n.genesis.DisplayName(), ListenPort: int(cfg.ListenPort), ListenAddrs: cfg.ListenAddresses,
-		Bootstrap: cfg.Bootstrap, MaxPeers: cfg.MaxPeers, DataDir: n.cfg.ChainDir(), EnableEncryption: cfg.EnableEncryption,
-		LocalSubnets: subnets, Agent: "metanode/" + n.opts.Version, Logger: n.log.With("room", "p2p"), Registerer: n.registry,
 	}
 	if n.host, err = p2p.New(pc); err != nil {
 		return err

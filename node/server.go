@@ -52,7 +52,7 @@ func (n *Node) openServers() error {
 		if err != nil {
 			return fmt.Errorf("API: %w", err)
 		}
-		n.addServer("API socket", l, api.NewServer(handler, nil))
+		n.addServer("API socket", l, api.NewServer(withProfiles(handler), nil))
 	}
 	l, err := n.host.Listener(APIProtocol)
 	if err != nil {

@@ -95,6 +95,7 @@ func (n *Node) reportOne(ctx context.Context, e *consensus.Evidence) (uint64, er
 func (n *Node) follow(_ consensus.Epoch, set *consensus.ValidatorSet) {
 	n.mesh.setValidators(set)
 	n.host.ProtectOnly(n.mesh.validators())
+	n.host.SetChainMembers(n.chainMembers(set))
 }
 
 // Validators implements api.ChainReader.

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -71,7 +72,8 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(p.life, 10*time.Second)
 			defer cancel()
-			err := p.h.Connect(ctx, info)
+			err := p.meet(ctx, info)
+			p.noteBoot(info.ID, err)
 			mu.Lock()
 			defer mu.Unlock()
 			t := tries[info.ID]
@@ -100,6 +102,29 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 		}
 	}
 	return next
+}
+
+// noteBoot keeps what became of the last dial of a configured peer, for people.
+func (p *Host) noteBoot(id peer.ID, err error) {
+	if !p.isBootstrap(id) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.bootErrors, id)
+	if err != nil {
+		p.bootErrors[id] = clip(bootWords(err), 300)
+	}
+}
+
+// bootWords is the sentence of dialError for what it knows.
+func bootWords(err error) string {
+	if errors.Is(err, ErrNotAdmitted) || errors.Is(err, errOutsider) {
+		if inner := errors.Unwrap(err); inner != nil { // without the peer's id, which stands beside it
+			return inner.Error()
+		}
+	}
+	return dialError(err).Error()
 }
 
 // isBootstrap reports whether the configuration names the peer to join by.
@@ -140,12 +165,23 @@ func (p *Host) due(tries map[peer.ID]*attempt, now time.Time) []peer.AddrInfo {
 	return out
 }
 
-// savePeers writes peers.json if it changed.
+// savePeers writes peers.json and the members' file if they changed.
 func (p *Host) savePeers() {
 	if p.saved == nil {
 		return
 	}
 	if err := p.saved.save(); err != nil {
 		p.log.Warn("peers are not saved and will not be found after a restart", "error", err)
+	}
+	p.saveRoll()
+}
+
+// saveRoll writes the members' file if it changed.
+func (p *Host) saveRoll() {
+	if p.roll == nil || p.cfg.Client {
+		return
+	}
+	if err := p.roll.save(p.cfg.DataDir); err != nil {
+		p.log.Warn("invited members and revocations are not saved; after a restart this peer asks the others again", "error", err)
 	}
 }

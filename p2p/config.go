@@ -43,6 +43,17 @@ type Config struct {
 	Client bool
 	// DHTServer declares the host reachable, so that it serves the DHT without waiting to find out.
 	DHTServer bool
+	// Private makes the network private; nil leaves it open.
+	Private *Private
+	// SwarmKey seals the network; nil does not. NoQUIC must be set with it.
+	SwarmKey *SwarmKey
+	// NoQUIC leaves QUIC out.
+	NoQUIC bool
+	// WebSocket listens for WebSocket connections besides, on WebSocketPort; port 0 takes a free one.
+	WebSocket     bool
+	WebSocketPort int
+	// Relay lets members that cannot be reached directly be reached through this peer, within limits.
+	Relay bool
 	// Agent is shown to other peers. Empty means "metanode".
 	Agent string
 	// Logger may be nil.
@@ -75,6 +86,15 @@ func (c Config) Validate() error {
 	}
 	if c.MaxPeers < 0 || c.MaxPeers > 100_000 {
 		return fmt.Errorf("p2p: max_peers %d: want 1 to 100000, or 0 for %d", c.MaxPeers, DefaultMaxPeers)
+	}
+	if c.WebSocketPort < 0 || c.WebSocketPort > 65535 {
+		return fmt.Errorf("p2p: websocket_port %d: want 0 to 65535 (0 takes a free one)", c.WebSocketPort)
+	}
+	if c.SwarmKey != nil && !c.NoQUIC {
+		return ErrSealedQUIC
+	}
+	if c.Private != nil && c.Private.Chain.IsZero() {
+		return errors.New("p2p: a private network needs the digest of its genesis document")
 	}
 	for _, a := range c.ListenAddrs {
 		if _, err := netip.ParseAddr(a); err != nil {

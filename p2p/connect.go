@@ -35,10 +35,16 @@ func (p *Host) Connect(ctx context.Context, addr string) (sign.PublicKey, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if err := p.h.Connect(ctx, info); err != nil {
+	if err := p.meet(ctx, info); errors.Is(err, ErrNotAdmitted) || errors.Is(err, errOutsider) || errors.Is(err, errNoDoor) {
+		return key, err
+	} else if err != nil {
 		return key, fmt.Errorf("%s %w", addr, dialError(err))
 	}
 	if err := p.awaitMember(ctx, info.ID); err != nil {
+		p.shut(info.ID)
+		if errors.Is(err, errShut) {
+			return key, fmt.Errorf("%s %w", addr, err)
+		}
 		if errors.Is(err, ErrOtherVersion) {
 			_ = p.h.Network().ClosePeer(info.ID)
 			return key, fmt.Errorf("%s %w", addr, err)
@@ -86,14 +92,14 @@ func (p *Host) reach(ctx context.Context, id peer.ID) error {
 	info := peer.AddrInfo{ID: id, Addrs: p.h.Peerstore().Addrs(id)}
 	var first error
 	if len(info.Addrs) > 0 {
-		if first = p.h.Connect(ctx, info); first == nil {
+		if first = p.meet(ctx, info); first == nil {
 			return nil
 		}
 	}
 	if p.dht != nil {
 		found, err := p.dht.FindPeer(ctx, id)
 		if err == nil && len(found.Addrs) > 0 {
-			if err = p.h.Connect(ctx, found); err == nil {
+			if err = p.meet(ctx, found); err == nil {
 				return nil
 			}
 		}

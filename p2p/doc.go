@@ -7,6 +7,12 @@
 // every protocol and topic: peers of two networks never understand each other, and a connection between them is closed
 // as soon as both have said what they speak.
 //
+// On a private network (Config.Private) both ends of a connection are members: by the chain, by the configuration, or by
+// an invitation (package p2p/invite). The gate refuses everybody else when the handshake has proved who it is, before
+// anything more is said. A newcomer shows its admission at the door, which is beside the ordinary handshakes and never
+// leads to a connection (door.go, docs/decisions/0019). The roll is who the members are; they tell each other (spread.go).
+// A sealed network (Config.SwarmKey) encrypts the handshakes, too.
+//
 // # What carries what
 //
 //   - Topic: gossip, for what everyone should hear. Lossy under pressure; what must arrive needs its own answer.
@@ -20,7 +26,8 @@
 //
 // The key handed to a handler is the one the peer proved in the Noise or TLS handshake. Every length that a stranger
 // chooses is bounded before memory is taken for it. A peer that sends garbage is scored (see Host.Penalise): its stream
-// is closed, and when it goes on it is disconnected and kept out for a while.
+// is closed, and when it goes on it is disconnected and kept out for a while. An outsider of a private network who knows
+// every address learns that a libp2p host is there; what a membership gave ends within a second of its invitation.
 //
 // # Lifetime
 //

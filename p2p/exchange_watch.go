@@ -49,7 +49,7 @@ type receiver struct {
 // ReceiveMessage implements the receiver.
 func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	x := r.x
-	if x.p.gate.banned(from) {
+	if !x.p.gate.welcome(from) {
 		return
 	}
 	for _, b := range m.Blocks() {

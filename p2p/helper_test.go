@@ -3,6 +3,8 @@ package p2p
 import (
 	"context"
 	"crypto/rand"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,4 +63,15 @@ func connect(t *testing.T, a, b *Host) {
 		t.Fatal(err)
 	}
 	eventually(t, "both know each other", func() bool { return a.isMember(b.ID()) && b.isMember(a.ID()) })
+}
+
+// netipAt is the TCP address that a host listens on.
+func netipAt(t *testing.T, h *Host) netip.AddrPort {
+	t.Helper()
+	parts := strings.Split(h.Addrs()[0], "/")
+	at, err := netip.ParseAddrPort(parts[2] + ":" + parts[4])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
 }

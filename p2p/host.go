@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -19,12 +16,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
-	"github.com/libp2p/go-libp2p/p2p/security/noise"
-	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/metanode/metanode/internal/sign"
@@ -40,7 +33,9 @@ type Host struct {
 	ps    *pubsub.PubSub // nil on a client
 	guard *guard
 	gate  *gate
+	roll  *roll      // nil on an open network
 	saved *peersFile // nil without a DataDir
+	ways  *ways      // nil on a client
 	boot  []peer.AddrInfo
 	stats counters
 
@@ -56,6 +51,13 @@ type Host struct {
 	protected []peer.ID // never let go to make room, bootstrap peers aside
 	pools     map[poolKey]*pool
 	wake      chan struct{} // pokes the bootstrap loop
+
+	upgrader    transport.Upgrader // of a client's connections
+	doorSlots   chan struct{}      // who is at the door
+	notices     *Topic             // of members' papers; nil on an open network and on a client
+	bootErrors  map[peer.ID]string // of the last dials of p.boot
+	openDoors   map[peer.ID]bool   // members that let this peer in, while they are connected
+	lastRefusal string             // what the person was told last
 }
 
 // New makes a host and lets it listen; Addrs tells where. Close frees it, whether or not Run was called.
@@ -71,6 +73,8 @@ func New(cfg Config) (*Host, error) {
 	p := &Host{
 		cfg: cfg, log: cfg.Logger, self: cfg.Key.Public(), group: newGroup(),
 		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
+		doorSlots: make(chan struct{}, doorsAtOnce),
+		openDoors: map[peer.ID]bool{}, bootErrors: map[peer.ID]string{},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	defer func() {
@@ -90,7 +94,10 @@ func New(cfg Config) (*Host, error) {
 	if p.guard, err = newGuard(cfg, &p.stats.refusals); err != nil {
 		return nil, err
 	}
-	p.gate = newGate()
+	if err = p.openRoll(); err != nil {
+		return nil, err
+	}
+	p.gate = newGate(p.roll, &p.stats)
 	if cfg.DataDir != "" && !cfg.Client {
 		if p.saved, err = openPeersFile(cfg.DataDir, cfg.Network); err != nil {
 			return nil, err
@@ -100,32 +107,23 @@ func New(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := []libp2p.Option{
+	opts := append(p.transports(),
 		libp2p.Identity(key),
 		libp2p.UserAgent(cfg.Agent),
 		libp2p.ProtocolVersion(MemberVersion(cfg.Network)),
 		libp2p.NoListenAddrs, // it listens below, once every protocol has its handler
-		libp2p.NoTransports,
-		// Every node has its own port: sharing it would let two nodes start on one and split its callers.
-		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(10*time.Second)),
-		libp2p.Transport(quic.NewTransport),
-		libp2p.Security(noise.ID, noise.New),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.Muxer(string(muxers[0].ID), muxers[0].Muxer),
 		libp2p.ConnectionManager(conns),
 		libp2p.ConnectionGater(p.gate),
 		libp2p.ResourceManager(p.guard),
-		libp2p.DisableRelay(),
 		libp2p.DisableMetrics(),
-		libp2p.WithDialTimeout(10 * time.Second),
-	}
-	if cfg.onLoopbackOnly() || cfg.Client {
-		opts = append(opts, libp2p.DisableIdentifyAddressDiscovery())
-	} else {
-		opts = append(opts, libp2p.EnableAutoNATv2(), libp2p.NATPortMap())
-	}
+		libp2p.WithDialTimeout(10*time.Second),
+	)
 	if p.h, err = libp2p.New(opts...); err != nil {
 		return nil, fmt.Errorf("p2p: start libp2p: %w", err)
+	}
+	if err = p.dialThroughRelays(); err != nil {
+		return nil, err
 	}
 	if err = p.watchPeers(); err != nil {
 		return nil, err
@@ -138,9 +136,18 @@ func New(cfg Config) (*Host, error) {
 		if err = p.startGossip(); err != nil {
 			return nil, err
 		}
+		if p.roll != nil {
+			if err = p.startMembers(); err != nil {
+				return nil, err
+			}
+		}
+		if err = p.startWays(); err != nil {
+			return nil, err
+		}
 		if err = p.listen(); err != nil {
 			return nil, err
 		}
+		p.announce()
 	}
 	if cfg.Registerer != nil {
 		if err = cfg.Registerer.Register(collector{p}); err != nil {
@@ -168,8 +175,9 @@ func (p *Host) Close() error {
 	p.end()
 	var err error
 	if p.group.close() {
-		if p.saved != nil {
-			p.savePeers()
+		p.savePeers()
+		if p.ways != nil {
+			err = errors.Join(err, p.ways.close())
 		}
 		if p.dht != nil {
 			err = errors.Join(err, p.dht.Close())
@@ -202,6 +210,9 @@ func (p *Host) Addrs() []string {
 	suffix := "/p2p/" + p.h.ID().String()
 	var tcps, others []string
 	for _, a := range p.h.Addrs() {
+		if first, _ := ma.SplitFirst(a); first.Protocol().Code == ma.P_CIRCUIT { // through some relay: no address yet
+			continue
+		}
 		if _, err := a.ValueForProtocol(ma.P_TCP); err == nil {
 			tcps = append(tcps, a.String()+suffix)
 		} else {
@@ -228,82 +239,15 @@ func (p *Host) startDHT() error {
 		dht.RoutingTableRefreshPeriod(10*time.Minute),
 		dht.QueryFilter(func(_ any, info peer.AddrInfo) bool {
 			_, ok := PublicKey(info.ID)
-			return ok && !p.gate.banned(info.ID)
+			return ok && p.gate.welcome(info.ID)
 		}),
+		dht.RoutingTableFilter(func(_ any, id peer.ID) bool { return p.gate.welcome(id) }),
 	)
 	if err != nil {
 		return fmt.Errorf("p2p: start the DHT: %w", err)
 	}
 	p.dht = d
 	return d.Bootstrap(p.life)
-}
-
-// listen opens TCP and then QUIC on the same port. With port 0 it tries again when the kernel's choice for TCP is taken
-// for UDP.
-func (p *Host) listen() error {
-	port := p.cfg.ListenPort
-	for attempt := 0; ; attempt++ {
-		err := p.listenOn(port)
-		if err == nil {
-			return nil
-		}
-		if c, ok := p.h.Network().(interface{ ListenClose(...ma.Multiaddr) }); ok {
-			c.ListenClose(p.h.Network().ListenAddresses()...)
-		}
-		if port != 0 || attempt == 9 {
-			return err
-		}
-	}
-}
-
-func (p *Host) listenOn(port int) error {
-	for _, host := range p.cfg.ListenAddrs {
-		family := "ip4"
-		if net.ParseIP(host).To4() == nil {
-			family = "ip6"
-		}
-		at := func(proto string, n int) error {
-			a, err := ma.NewMultiaddr(fmt.Sprintf("/%s/%s/%s", family, host, fmt.Sprintf(proto, n)))
-			if err != nil {
-				return fmt.Errorf("p2p: listen address %s: %w", host, err)
-			}
-			l, ok := p.h.Network().(interface{ AddListenAddr(ma.Multiaddr) error }) // Listen hides the cause
-			if !ok {
-				return p.h.Network().Listen(a)
-			}
-			if err := l.AddListenAddr(a); err != nil {
-				return listenError(host, n, err)
-			}
-			return nil
-		}
-		if err := at("tcp/%d", port); err != nil {
-			return err
-		}
-		if port == 0 {
-			for _, a := range p.h.Network().ListenAddresses() {
-				if v, err := a.ValueForProtocol(ma.P_TCP); err == nil {
-					port, _ = strconv.Atoi(v)
-				}
-			}
-		}
-		if err := at("udp/%d/quic-v1", port); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// listenError says what to do about a port that cannot be had.
-func listenError(host string, port int, err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("p2p: port %d on %s is taken by another program; set listen_port to a free one, or 0 to let the kernel choose: %w", port, host, err)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("p2p: port %d on %s needs more rights; set listen_port above 1023: %w", port, host, err)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("p2p: this machine has no address %s to listen on: %w", host, err)
-	}
-	return fmt.Errorf("p2p: listen on %s port %d: %w", host, port, err)
 }
 
 // watchPeers follows connections: it takes in members of this network and closes what is not one.

@@ -268,8 +268,37 @@ func TestMetricsAreRegisteredAndLetGo(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	a := testHost(t, func(c *Config) { c.Registerer = reg })
 	got, err := reg.Gather()
-	if err != nil || len(got) != len(metrics)+1 {
+	if err != nil || len(got) != len(metrics)+2 {
 		t.Fatalf("%d metrics, %v", len(got), err)
+	}
+	verdicts := 0
+	for _, f := range got {
+		if f.GetName() == "bpci_gate_verdicts_total" {
+			verdicts = len(f.GetMetric())
+		}
+	}
+	if verdicts != len(gateVerdicts) {
+		t.Errorf("%d verdicts of the gate, want %d", verdicts, len(gateVerdicts))
+	}
+	b := testHost(t, nil)
+	connect(t, a, b)
+	a.guard.refused("peer:12D3", "streams")
+	a.guard.refused("conn-17", "memory")
+	if got, err = reg.Gather(); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, f := range got {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				seen[f.GetName()+" "+l.GetName()+"="+l.GetValue()] = true
+			}
+		}
+	}
+	for _, want := range []string{"bpci_connections transport=tcp", "bpci_connections direction=outbound", "bpci_resource_refusals_by_scope_total scope=peer", "bpci_resource_refusals_by_scope_total scope=conn"} {
+		if !seen[want] {
+			t.Errorf("the metrics lack %s: %v", want, seen)
+		}
 	}
 	_ = a.Close()
 	if got, err := reg.Gather(); err != nil || len(got) != 0 {

@@ -3,6 +3,7 @@ package p2p
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/netip"
 	"strings"
@@ -40,6 +41,7 @@ type guard struct {
 
 	mu       sync.Mutex
 	refusals map[string]*Refusal // by scope class and limit; bounded by maxRefusals
+	classes  map[string]uint64   // by scopeClass, which are few
 }
 
 const maxRefusals = 64
@@ -47,7 +49,7 @@ const maxRefusals = 64
 // newGuard builds the resource manager. The limits are at least twice the connection manager's high mark, so that it
 // is the connection manager, which knows who is useful, that lets peers go, and not a bare refusal.
 func newGuard(c Config, total *counter) (*guard, error) {
-	g := &guard{log: c.Logger, total: total, refusals: map[string]*Refusal{}}
+	g := &guard{log: c.Logger, total: total, refusals: map[string]*Refusal{}, classes: map[string]uint64{}}
 	scaling := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&scaling)
 	base := scaling.AutoScale()
@@ -126,6 +128,7 @@ func (g *guard) refused(scope, limit string) {
 		}
 	}
 	g.mu.Lock()
+	g.classes[scopeClass(scope)]++
 	r := g.refusals[scope]
 	if r == nil {
 		if len(g.refusals) >= maxRefusals {
@@ -145,6 +148,26 @@ func (g *guard) refused(scope, limit string) {
 	if tell {
 		g.log.Warn("resource limit refused a peer", "scope", scope, "limit", limit, "times", n)
 	}
+}
+
+// scopeClass is what a scope is of, without whose it is: a label of a metric must not grow with the number of strangers.
+func scopeClass(scope string) string {
+	end := strings.IndexAny(scope, ": /")
+	if end < 0 {
+		end = len(scope)
+	}
+	switch c := scope[:end]; c {
+	case "system", "transient", "service", "protocol", "peer", "conn", "stream", "address":
+		return c
+	}
+	return "other"
+}
+
+// byClass is a copy of the counts by class of scope.
+func (g *guard) byClass() map[string]uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.classes)
 }
 
 // list is a copy of the refusals.

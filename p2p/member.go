@@ -7,22 +7,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/connmgr"
-	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
-	ma "github.com/multiformats/go-multiaddr"
-
-	"github.com/metanode/metanode/internal/sign"
 )
 
 // ErrOtherNetwork means that a peer answered, and does not speak this network's protocols.
 var ErrOtherNetwork = errors.New("serves another network")
+
+// errShut is what a private network looks like from outside.
+var errShut = errors.New("closed the connection as soon as it knew who calls: it is on a private network, of which this peer is no member; " +
+	"enter one with: bpi init --join INVITATION")
 
 // A stranger may stay for a moment: long enough to learn which network this is, as a client that knows only an address
 // must. No more than maxStrangers are given that moment at once.
@@ -71,6 +69,10 @@ func (p *Host) strange(speaks string) error {
 func (p *Host) peerEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
+		if !p.gate.member(e.Peer) { // its membership ended between the handshake and now
+			_ = p.h.Network().ClosePeer(e.Peer)
+			return
+		}
 		_, ed := PublicKey(e.Peer)
 		if wrong := p.strange(e.ProtocolVersion); !ed || wrong != nil {
 			p.stats.strangers.add(1)
@@ -149,10 +151,14 @@ func (p *Host) joined(e event.EvtPeerIdentificationCompleted) {
 		l.poke(e.Peer)
 	}
 	p.poke()
+	if p.notices != nil {
+		p.compare(e.Peer)
+	}
 }
 
 func (p *Host) left(id peer.ID) {
 	p.mu.Lock()
+	delete(p.openDoors, id)
 	_, known := p.members[id]
 	delete(p.members, id)
 	p.mu.Unlock()
@@ -191,6 +197,9 @@ func (p *Host) awaitMember(ctx context.Context, id peer.ID) error {
 		return nil
 	}
 	conns := p.h.Network().ConnsToPeer(id)
+	if len(conns) == 0 && p.roll != nil {
+		return errShut
+	}
 	if len(conns) == 0 {
 		return fmt.Errorf("%w, or closed the connection at once", ErrOtherNetwork)
 	}
@@ -202,114 +211,14 @@ func (p *Host) awaitMember(ctx context.Context, id peer.ID) error {
 		}
 	}
 	speaks, err := p.h.Peerstore().Get(id, "ProtocolVersion") // where identify puts it
+	if err != nil && p.roll != nil {
+		return errShut
+	}
 	if err != nil {
 		return ErrOtherNetwork
 	}
 	name, _ := speaks.(string)
 	return p.strange(name)
-}
-
-// Penalty weights for Penalise. A peer whose penalties reach banScore is disconnected and kept out for banTime.
-const (
-	PenaltyMinor = 1  // a malformed request that a different version might send
-	PenaltyMajor = 10 // bytes that no honest peer sends
-	banScore     = 50
-	banTime      = 10 * time.Minute
-	penaltyDecay = 10 * time.Second // one point is forgiven in this time
-	maxRapSheets = 4096
-)
-
-// gate keeps out peers that sent garbage. It implements libp2p's ConnectionGater.
-type gate struct {
-	mu     sync.Mutex
-	points map[peer.ID]rap // at most maxRapSheets
-}
-
-type rap struct {
-	score float64
-	at    time.Time // of the last change
-	until time.Time // banned until
-}
-
-var _ connmgr.ConnectionGater = (*gate)(nil)
-
-func newGate() *gate { return &gate{points: map[peer.ID]rap{}} }
-
-// penalise adds points and reports the score, and whether the peer is banned from now on.
-func (g *gate) penalise(id peer.ID, points int, now time.Time) (float64, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r, known := g.points[id]
-	if !known && len(g.points) >= maxRapSheets {
-		for k, v := range g.points {
-			if now.After(v.until) {
-				delete(g.points, k)
-				break
-			}
-		}
-	}
-	r.score = r.decayed(now) + float64(points)
-	r.at = now
-	banned := false
-	if r.score >= banScore && now.After(r.until) {
-		r.until, banned = now.Add(banTime), true
-	}
-	g.points[id] = r
-	return r.score, banned
-}
-
-func (r rap) decayed(now time.Time) float64 {
-	return max(0, r.score-float64(now.Sub(r.at))/float64(penaltyDecay))
-}
-
-func (g *gate) score(id peer.ID) float64 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r, ok := g.points[id]
-	if !ok {
-		return 0
-	}
-	return r.decayed(time.Now())
-}
-
-func (g *gate) banned(id peer.ID) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r, ok := g.points[id]
-	return ok && time.Now().Before(r.until)
-}
-
-// InterceptPeerDial refuses to dial a banned peer.
-func (g *gate) InterceptPeerDial(id peer.ID) bool { return !g.banned(id) }
-
-// InterceptAddrDial allows every address.
-func (g *gate) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
-
-// InterceptAccept allows every address: the resource manager bounds them.
-func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
-
-// InterceptSecured refuses a banned peer as soon as it has proved who it is.
-func (g *gate) InterceptSecured(_ network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
-	return !g.banned(id)
-}
-
-// InterceptUpgraded allows every connection that came this far.
-func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
-
-// Penalise scores a peer for what it sent: PenaltyMinor or PenaltyMajor. A peer that collects too much too fast is
-// disconnected and kept out for ten minutes. The score also lowers the peer's standing in gossip.
-func (p *Host) Penalise(who sign.PublicKey, points int, reason string) {
-	p.penalise(PeerID(who), points, reason)
-}
-
-func (p *Host) penalise(id peer.ID, points int, reason string) {
-	p.stats.penalties.add(1)
-	score, banned := p.gate.penalise(id, points, time.Now())
-	p.log.Debug("peer penalised", "peer", id, "reason", reason, "score", int(score))
-	if banned {
-		p.log.Warn("peer sent too much garbage and is kept out", "peer", id, "last", reason, "for", banTime)
-		_ = p.h.Network().ClosePeer(id)
-	}
 }
 
 // clip keeps a stranger's text short and printable.

@@ -20,14 +20,18 @@ func (c *counter) value() uint64 { return c.n.Load() }
 
 // counters are the Host's, in the order of Stats.
 type counters struct {
-	published, delivered             counter
-	gossipDropped, gossipUndelivered counter
-	gossipThrottled                  counter
-	gossipRejects, gossipIgnored     counter
-	linkDropped, linkRefused         counter
-	busy, penalties, strangers       counter
-	refusals                         counter
-	blobIn, blobOut, blobBad         counter
+	published, delivered              counter
+	gossipDropped, gossipUndelivered  counter
+	gossipThrottled                   counter
+	gossipRejects, gossipIgnored      counter
+	linkDropped, linkRefused          counter
+	busy, penalties, strangers        counter
+	refusals                          counter
+	blobIn, blobOut, blobBad          counter
+	gatePassed, gateOutsiders         counter
+	gateBanned, gateDials             counter
+	doorOpened, doorRefused, doorBusy counter
+	putOut                            counter
 }
 
 // Stats is what the host has seen since it started.
@@ -53,8 +57,22 @@ type Stats struct {
 	BlobBytesOut      uint64 `json:"blob_bytes_out"`
 	BlobsBad          uint64 `json:"blobs_bad"` // bytes that were not what was asked for
 
+	Gate Gate `json:"gate"`
+
 	// Refusals are the resource limits that refused something, by scope.
 	Refusals []Refusal `json:"refusals,omitempty"`
+}
+
+// Gate is how often the gate said what since the host started. On an open network it refuses only who is banned.
+type Gate struct {
+	Passed      uint64 `json:"passed"`       // handshakes of members
+	Outsiders   uint64 `json:"outsiders"`    // handshakes of who is no member, closed
+	Banned      uint64 `json:"banned"`       // handshakes of who sent garbage before, closed
+	Dials       uint64 `json:"dials"`        // own dials to outsiders and banned peers, not made
+	DoorOpened  uint64 `json:"door_opened"`  // admissions shown at the door and taken
+	DoorRefused uint64 `json:"door_refused"` // admissions shown at the door and refused
+	DoorBusy    uint64 `json:"door_busy"`    // knocks that found too many others at the door
+	PutOut      uint64 `json:"put_out"`      // connections closed because membership ended
 }
 
 // Stats is a snapshot.
@@ -67,6 +85,10 @@ func (p *Host) Stats() Stats {
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
 		Busy: c.busy.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
 		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
+		Gate: Gate{
+			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
+			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
+		},
 		Refusals: p.guard.list(),
 	}
 	for _, i := range p.Peers() {
@@ -91,6 +113,7 @@ type PeerInfo struct {
 	Key       sign.PublicKey `json:"key"`
 	ID        string         `json:"id"`
 	Addrs     []string       `json:"addrs"`     // of the open connections
+	Listens   []string       `json:"listens"`   // where it says that it listens, TCP first
 	Direction string         `json:"direction"` // "inbound" or "outbound", of the oldest connection
 	Latency   time.Duration  `json:"latency_ns"`
 	Agent     string         `json:"agent"`
@@ -123,6 +146,7 @@ func (p *Host) Peers() []PeerInfo {
 		if first.Stat().Direction == network.DirInbound {
 			i.Direction = "inbound"
 		}
+		i.Listens = p.listens(id)
 		if v, err := p.h.Peerstore().Get(id, "AgentVersion"); err == nil {
 			if a, ok := v.(string); ok {
 				i.Agent = clip(a, 64)
@@ -132,6 +156,21 @@ func (p *Host) Peers() []PeerInfo {
 	}
 	slices.SortFunc(out, func(a, b PeerInfo) int { return slices.Compare(a.Key[:], b.Key[:]) })
 	return out
+}
+
+// listens are the addresses under which a peer may be dialed by others, as it told them.
+func (p *Host) listens(id peer.ID) []string {
+	var plain, others []string
+	for _, a := range p.h.Peerstore().Addrs(id) {
+		if hasDoor(a) {
+			plain = append(plain, a.String())
+		} else {
+			others = append(others, a.String())
+		}
+	}
+	slices.Sort(plain)
+	slices.Sort(others)
+	return append(plain, others...)
 }
 
 // collector shows Stats to Prometheus.
@@ -163,14 +202,35 @@ var metrics = []metric{
 	total("penalties", "Times a peer was scored for what it sent.", func(c *counters) *counter { return &c.penalties }),
 	total("strangers", "Connections closed to peers of another network.", func(c *counters) *counter { return &c.strangers }),
 	total("resource_refusals", "Connections, streams and memory refused by resource limits.", func(c *counters) *counter { return &c.refusals }),
+	total("put_out", "Connections closed because the peer's membership ended.", func(c *counters) *counter { return &c.putOut }),
 	total("blob_in_bytes", "Blob bytes fetched from peers.", func(c *counters) *counter { return &c.blobIn }),
 	total("blob_out_bytes", "Blob bytes served to peers.", func(c *counters) *counter { return &c.blobOut }),
 	total("blobs_bad", "Answers to fetches that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
 }
 
+var (
+	gateDesc    = prometheus.NewDesc("bpci_gate_verdicts_total", "What the gate said of handshakes and dials, and the door of admissions.", []string{"verdict"}, nil)
+	connsGauge  = prometheus.NewDesc("bpci_connections", "Open connections, by who dialed and over what.", []string{"direction", "transport"}, nil)
+	refusedDesc = prometheus.NewDesc("bpci_resource_refusals_by_scope_total", "Refusals by resource limits, by the class of scope.", []string{"scope"}, nil)
+)
+
+// gateVerdicts are the values of bpci_gate_verdicts_total's label.
+var gateVerdicts = map[string]func(*counters) *counter{
+	"passed":       func(c *counters) *counter { return &c.gatePassed },
+	"outsider":     func(c *counters) *counter { return &c.gateOutsiders },
+	"banned":       func(c *counters) *counter { return &c.gateBanned },
+	"dial":         func(c *counters) *counter { return &c.gateDials },
+	"door_opened":  func(c *counters) *counter { return &c.doorOpened },
+	"door_refused": func(c *counters) *counter { return &c.doorRefused },
+	"door_busy":    func(c *counters) *counter { return &c.doorBusy },
+}
+
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- peersGauge
+	ch <- gateDesc
+	ch <- connsGauge
+	ch <- refusedDesc
 	for _, m := range metrics {
 		ch <- m.desc
 	}
@@ -188,6 +248,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(peersGauge, prometheus.GaugeValue, float64(in), "inbound")
 	ch <- prometheus.MustNewConstMetric(peersGauge, prometheus.GaugeValue, float64(out), "outbound")
+	for verdict, value := range gateVerdicts {
+		ch <- prometheus.MustNewConstMetric(gateDesc, prometheus.CounterValue, float64(value(&c.p.stats).value()), verdict)
+	}
+	for _, x := range c.p.connections() {
+		ch <- prometheus.MustNewConstMetric(connsGauge, prometheus.GaugeValue, float64(x.Count), x.Direction, x.Transport)
+	}
+	for scope, n := range c.p.guard.byClass() {
+		ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(n), scope)
+	}
 	for _, m := range metrics {
 		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.value(&c.p.stats).value()))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/metanode/metanode/api"
+	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
@@ -23,8 +25,23 @@ import (
 const apiProtocol = "api/1"
 
 // dialPeer reaches a peer's API over libp2p, with a throw-away identity and no listening address. The peer's id in addr
-// is proved in the handshake.
+// is proved in the handshake. From a home on a private network it is a peer of that network, which does not speak to
+// strangers; otherwise the peer is asked which network it is on.
 func (e *env) dialPeer(ctx context.Context, addr string) (*conn, error) {
+	if _, err := os.Stat(configPath(e.home)); err == nil {
+		cfg, err := configs.Load(configPath(e.home))
+		if err == nil && cfg.P2P.Private {
+			g, _, err := configs.ReadGenesis(cfg.Genesis)
+			if err != nil {
+				return nil, err
+			}
+			v, err := visitOf(cfg, g, addr)
+			if err != nil {
+				return nil, err
+			}
+			return dialMember(ctx, addr, v)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	network, err := probeNetwork(ctx, addr)
@@ -35,7 +52,12 @@ func (e *env) dialPeer(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := p2p.New(p2p.Config{Key: key, Network: network, EnableEncryption: true, Client: true, Agent: "bpi/" + version})
+	return reachAPI(ctx, addr, p2p.Config{Key: key, Network: network, EnableEncryption: true, Client: true, Agent: "bpi/" + version})
+}
+
+// reachAPI connects a client host and gives the API at its other end.
+func reachAPI(ctx context.Context, addr string, cfg p2p.Config) (*conn, error) {
+	host, err := p2p.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +92,7 @@ func probeNetwork(ctx context.Context, addr string) (string, error) {
 	return "", last
 }
 
-var errNoAnswer = errors.New("it closed the connection before it said which network it is on")
+var errNoAnswer = errors.New("it closed the connection before it said which network it is on: on a private network only members are spoken to; enter one with: bpi init --join INVITATION")
 
 func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery())
@@ -86,6 +108,9 @@ func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 	if err := h.Connect(ctx, info); err != nil {
 		if strings.Contains(err.Error(), "identify") {
 			return "", errNoAnswer
+		}
+		if strings.Contains(err.Error(), "negotiate security protocol") {
+			return "", fmt.Errorf("no connection: %w; is the node running, and is the address right? A network that needs a swarm key does not answer those who have none", err)
 		}
 		return "", fmt.Errorf("no connection: %w; is the node running, and is the address right?", err)
 	}

@@ -56,6 +56,11 @@ func doctor(c *cli.Context, e *env) error {
 	list = append(list, checkDisk(cfg), checkClock())
 	list = append(list, checkKeys(cfg)...)
 
+	return tell(e, list)
+}
+
+// tell writes the findings; the exit code says whether one of them failed.
+func tell(e *env, list []finding) error {
 	failed := false
 	for _, f := range list {
 		failed = failed || f.Status == "FAILED"
@@ -148,7 +153,13 @@ func checkPorts(cfg configs.Config) []finding {
 	var ports []port
 	for _, a := range cfg.P2P.ListenAddresses {
 		hp := net.JoinHostPort(a, strconv.Itoa(int(cfg.P2P.ListenPort)))
-		ports = append(ports, port{"p2p.listen_port", "tcp", hp}, port{"p2p.listen_port", "udp", hp})
+		ports = append(ports, port{"p2p.listen_port", "tcp", hp})
+		if cfg.P2P.EnableQUIC {
+			ports = append(ports, port{"p2p.listen_port", "udp", hp})
+		}
+		if cfg.P2P.WebSocket {
+			ports = append(ports, port{"p2p.websocket_port", "tcp", net.JoinHostPort(a, strconv.Itoa(int(cfg.P2P.WebSocketPort)))})
+		}
 	}
 	if cfg.API.Listen != "" {
 		ports = append(ports, port{"api.listen", "tcp", cfg.API.Listen})

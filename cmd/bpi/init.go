@@ -25,10 +25,14 @@ func initCommand() *cli.Command {
 		Name: "init", Usage: "make a peer's keys and configuration in BPI_HOME",
 		Description: "With --genesis the peer joins that chain; it follows it, and validates or executes if the chain admits its\n" +
 			"keys. With --bootstrap alone it asks those peers for the genesis, and believes them. With --new-chain it begins a chain of its own: of one validator, or with --founder of several peers, that\n" +
-			"have each made a card with --card. The genesis document then goes to all of them, and each joins with --genesis.",
+			"have each made a card with --card. The genesis document then goes to all of them, and each joins with --genesis.\n" +
+			"With --join it enters a private network: the invitation names the chain and its peers, so nothing else is needed.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "genesis", Usage: "genesis `FILE` of the chain to join (default: the bootstrap peers' word)"},
 			&cli.StringSliceFlag{Name: "bootstrap", Usage: "`MULTIADDR` of a peer to join by; may be given more than once"},
+			&cli.StringFlag{Name: "join", Usage: "`INVITATION` to a private network, as bpi network invite printed it; @FILE or - reads it from a file or standard input"},
+			&cli.BoolFlag{Name: "private", Usage: "keep the peer to its network's members; with --genesis, for a founder of a private network"},
+			&cli.StringFlag{Name: "swarm-key", Usage: "swarm key `FILE` of a sealed network"},
 			&cli.BoolFlag{Name: "new-chain", Usage: "begin a chain, of this peer and of those whose cards are given with --founder"},
 			&cli.StringSliceFlag{Name: "founder", Usage: "card `FILE` of another peer that the new chain begins with; may be given more than once"},
 			&cli.BoolFlag{Name: "card", Usage: "make the keys and write this peer's card, its public keys, to standard output, and do nothing else"},
@@ -64,7 +68,7 @@ func initialise(c *cli.Context, e *env) error {
 	}
 	from, fresh := c.String("genesis"), c.Bool("new-chain")
 	if c.Bool("card") {
-		if from != "" || fresh || len(c.StringSlice("founder")) > 0 {
+		if from != "" || fresh || c.String("join") != "" || len(c.StringSlice("founder")) > 0 {
 			return usageError(errors.New("bpi init: --card stands alone, but for --name"))
 		}
 		return writeCard(e, c.String("name"))
@@ -75,64 +79,124 @@ func initialise(c *cli.Context, e *env) error {
 	if !fresh && len(c.StringSlice("founder")) > 0 {
 		return usageError(errors.New("bpi init: --founder goes with --new-chain"))
 	}
+	if c.String("join") != "" {
+		if fresh || len(cfg.P2P.Bootstrap) > 0 {
+			return usageError(errors.New("bpi init: --join stands without --new-chain and --bootstrap: the invitation names the network and its peers"))
+		}
+		return joinPrivate(c, e, cfg)
+	}
+	cfg.P2P.Private = c.Bool("private")
+	if cfg.P2P.Private && from == "" {
+		return usageError(errors.New("bpi init: --private goes with --genesis FILE; to begin a private network: bpi network create --private; to enter one: bpi init --join"))
+	}
+	sealed := c.String("swarm-key")
+	if sealed != "" && from == "" {
+		return usageError(errors.New("bpi init: --swarm-key goes with --join or --genesis"))
+	}
 	if join := from != "" || len(cfg.P2P.Bootstrap) > 0; fresh && from != "" || !fresh && !join {
 		return usageError(errors.New("bpi init: want either --genesis FILE or --bootstrap MULTIADDR, to join a chain, or --new-chain, to begin one"))
 	}
-	if fresh && cfg.Network == "" {
+	if fresh {
+		return found(c, e, cfg)
+	}
+	if sealed != "" {
+		key, err := p2p.ReadSwarmKey(sealed)
+		if err != nil {
+			return err
+		}
+		if err := keepSwarmKey(e, &cfg, key); err != nil {
+			return err
+		}
+	}
+	if err := cfg.Validate(); err != nil {
+		return usageError(err)
+	}
+	if err := noConfigYet(e); err != nil {
+		return err
+	}
+	g, raw, err := genesisToJoin(c.Context, e, from, cfg.P2P.Bootstrap)
+	if err != nil {
+		return err
+	}
+	if len(cfg.P2P.Bootstrap) == 0 {
+		e.say("note: no --bootstrap was given; the peer waits to be found until one stands in %s", tilde(configPath(e.home)))
+	}
+	return join(e, cfg, g, raw)
+}
+
+// noConfigYet refuses a home that is a peer's already.
+func noConfigYet(e *env) error {
+	path := configPath(e.home)
+	if _, err := os.Stat(path); err == nil {
+		return fmt.Errorf("%s is there already; edit it, or choose another folder with --home", path)
+	}
+	return nil
+}
+
+// found begins a chain of this peer and of those whose cards are given, and writes its configuration.
+func found(c *cli.Context, e *env, cfg configs.Config) error {
+	if cfg.Network == "" {
 		cfg.Network = "metanode"
 	}
 	if err := cfg.Validate(); err != nil {
 		return usageError(err)
 	}
+	if err := noConfigYet(e); err != nil {
+		return err
+	}
+	engine, err := findEngine(c.String("engine"))
+	if err != nil {
+		return err
+	}
+	genesis := filepath.Join(e.home, "genesis.cbor")
+	if _, err := os.Stat(genesis); err == nil {
+		return fmt.Errorf("%s is there already: a chain was begun here; remove it, or choose another folder with --home", genesis)
+	}
+	list, err := founders(e, c.String("name"), c.StringSlice("founder"))
+	if err != nil {
+		return err
+	}
+	if err := writeGenesis(e, cfg, list, engine, genesis); err != nil {
+		return err
+	}
+	cfg.Consensus.ValidatorCount = len(list)
+	cfg.EngineFiles = []string{engine.path}
+	if len(list) > 1 {
+		more := ""
+		if cfg.P2P.Private {
+			more = " --private"
+		}
+		if cfg.P2P.SwarmKey != "" {
+			more += " --swarm-key swarm.key"
+		}
+		e.say("give %s to the other founders; each joins with: bpi init --genesis genesis.cbor --bootstrap MULTIADDR%s", tilde(genesis), more)
+		if len(list) < 4 {
+			e.say("note: %d validators tolerate no fault; 4 tolerate one", len(list))
+		}
+	}
+	return writeHome(e, cfg)
+}
+
+// join writes the home of a peer that joins the chain of g.
+func join(e *env, cfg configs.Config, g *consensus.Genesis, raw []byte) error {
+	cfg.Consensus = configs.Consensus{BlockTimeMs: g.BlockTimeMs, MaxTransactionsPerBlock: g.MaxTxsPerBlock, SignatureScheme: g.Scheme.String(), ValidatorCount: len(g.Validators)}
+	if cfg.Network != "" && cfg.Network != g.Name {
+		return fmt.Errorf("the genesis document begins network %q, not %q; correct --network, or get the other network's document", g.Name, cfg.Network)
+	}
+	cfg.Network = g.Name
+	if _, err := makeKeys(e.home); err != nil {
+		return err
+	}
+	if err := writeNew(filepath.Join(e.home, "genesis.cbor"), raw); err != nil {
+		return fmt.Errorf("write genesis: %w", err)
+	}
+	e.say("joins %s", g.DisplayName())
+	return writeHome(e, cfg)
+}
+
+// writeHome ends every way of making a peer: it writes the configuration and says how to go on.
+func writeHome(e *env, cfg configs.Config) error {
 	path := configPath(e.home)
-	if _, err := os.Stat(path); err == nil {
-		return fmt.Errorf("%s is there already; edit it, or choose another folder with --home", path)
-	}
-	if fresh {
-		engine, err := findEngine(c.String("engine"))
-		if err != nil {
-			return err
-		}
-		genesis := filepath.Join(e.home, "genesis.cbor")
-		if _, err := os.Stat(genesis); err == nil {
-			return fmt.Errorf("%s is there already: a chain was begun here; remove it, or choose another folder with --home", genesis)
-		}
-		list, err := founders(e, c.String("name"), c.StringSlice("founder"))
-		if err != nil {
-			return err
-		}
-		if err := writeGenesis(e, cfg, list, engine, genesis); err != nil {
-			return err
-		}
-		cfg.Consensus.ValidatorCount = len(list)
-		cfg.EngineFiles = []string{engine.path}
-		if len(list) > 1 {
-			e.say("give %s to the other founders; each joins with: bpi init --genesis genesis.cbor --bootstrap MULTIADDR", tilde(genesis))
-			if len(list) < 4 {
-				e.say("note: %d validators tolerate no fault; 4 tolerate one", len(list))
-			}
-		}
-	} else {
-		g, raw, err := genesisToJoin(c.Context, e, from, cfg.P2P.Bootstrap)
-		if err != nil {
-			return err
-		}
-		cfg.Consensus = configs.Consensus{BlockTimeMs: g.BlockTimeMs, MaxTransactionsPerBlock: g.MaxTxsPerBlock, SignatureScheme: g.Scheme.String(), ValidatorCount: len(g.Validators)}
-		if cfg.Network != "" && cfg.Network != g.Name {
-			return fmt.Errorf("the genesis document begins network %q, not %q; correct --network, or get the other network's document", g.Name, cfg.Network)
-		}
-		cfg.Network = g.Name
-		if len(cfg.P2P.Bootstrap) == 0 {
-			e.say("note: no --bootstrap was given; the peer waits to be found until one stands in %s", tilde(path))
-		}
-		if _, err := makeKeys(e.home); err != nil {
-			return err
-		}
-		if err := writeNew(filepath.Join(e.home, "genesis.cbor"), raw); err != nil {
-			return fmt.Errorf("write genesis: %w", err)
-		}
-		e.say("joins %s", g.DisplayName())
-	}
 	if err := configs.Write(path, cfg); err != nil {
 		return err
 	}

@@ -14,8 +14,12 @@ import (
 func networkCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "network",
-		Usage: "look at the mesh",
+		Usage: "look at the mesh, and say who may enter it",
 		Subcommands: []*cli.Command{
+			createCommand(), inviteCommand(), joinCommand(), revokeCommand(),
+			{Name: "members", Usage: "who may be on a private network, and by what", Action: action(networkMembers)},
+			{Name: "resources", Usage: "what the mesh holds, refused and dropped, in words", Action: action(networkResources)},
+			networkDoctorCommand(),
 			{Name: "peers", Usage: "the peers that the node knows", Action: action(listPeers)},
 			{Name: "services", Usage: "what the peers of the mesh do for each other, and where", Action: action(networkServices)},
 			pingCommand(),

@@ -84,6 +84,8 @@ func addressOf(ctx context.Context, n *conn, ref string) (string, error) {
 		return "", fmt.Errorf("%s is connected to no peer %q; see: bpi network peers", n.where, ref)
 	case len(found) > 1:
 		return "", fmt.Errorf("%q begins %d peers; give more of it, see: bpi network peers", ref, len(found))
+	case len(found[0].Listens) > 0: // an address of an open connection may be the far end of a dial
+		return found[0].Listens[0] + "/p2p/" + found[0].ID, nil
 	case len(found[0].Addresses) == 0:
 		return "", fmt.Errorf("%s has no address of peer %s to reach it from here; name one with --peer", n.where, found[0].ID)
 	}

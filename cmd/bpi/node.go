@@ -66,6 +66,14 @@ func nodeStatus(c *cli.Context, e *env) error {
 		}
 		t.row("state", state)
 		t.row("peers", s.Peers)
+		mesh := "open"
+		if s.Private {
+			mesh = "private: members only"
+		}
+		if s.Refused > 0 {
+			mesh += fmt.Sprintf("; limits refused %s, see bpi network resources", times(s.Refused))
+		}
+		t.row("mesh", mesh)
 		t.row("waiting", fmt.Sprintf("%d commands in the mempool, %d in the outbox", s.Mempool, s.Outbox))
 		work := fmt.Sprintf("%d of %d slots", s.Executing, s.Slots)
 		if s.Draining {
