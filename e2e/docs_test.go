@@ -114,7 +114,7 @@ func TestGuide(t *testing.T) {
 		t.Fatalf("the guide has %d blocks to run", len(list))
 	}
 	out := shell(t, strings.Join(list, "\n"))
-	for _, want := range []string{"the receipt is valid: job ", "the audit file is valid: ", "of 4 validators", "matched", "COULD RUN IT", `"rows":[[`, "4 answers", "Jan  1 00:00:00 UTC 2026", "1001 "} {
+	for _, want := range []string{"the receipt is valid: job ", "the audit file is valid: ", "of 4 validators", "matched", "COULD RUN IT", `"rows":[[`, "4 answers", "Jan  1 00:00:00 UTC 2026", "1001 ", "the same tree"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing:\n%s", want, out)
 		}
