@@ -18,6 +18,7 @@ type Backend interface {
 	Images
 	Blobs
 	Services
+	DAGs
 	Admin
 }
 
@@ -97,8 +98,29 @@ type Blobs interface {
 	OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, uint64, error)
 }
 
+// DAGs is the same store by CID. Errors: Malformed for a CID that is none, NotFound for one that is not here.
+type DAGs interface {
+	DAGs(ctx context.Context) (DAGList, error)
+	// DAG is one that is here, or being fetched.
+	DAG(ctx context.Context, cid string) (DAG, error)
+	// FetchDAG fetches one from the node's peers; Unavailable if they do not have it.
+	FetchDAG(ctx context.Context, cid string) (DAG, error)
+	// PinDAG keeps one; UnpinDAG takes that back.
+	PinDAG(ctx context.Context, cid string) (DAG, error)
+	UnpinDAG(ctx context.Context, cid string) (DAG, error)
+	// MissingBlocks tells which blocks an upload must bring. What is here may be gone by then, if nothing names it.
+	MissingBlocks(ctx context.Context, asked BlocksAsked) (BlocksMissing, error)
+	// ImportDAGs stores what a CAR file names, with the blocks that are here already, and returns once it is
+	// durable. Errors: QuotaFull, Malformed, NotFound for a DAG of which a block is neither in the file nor here.
+	ImportDAGs(ctx context.Context, car io.Reader) ([]DAG, error)
+	// ExportDAG writes a CAR file.
+	ExportDAG(ctx context.Context, cid string, repeats bool, w io.Writer) error
+}
+
 // Admin is for callers that may administer the node: on its unix socket, or listed in Options.Admins.
 type Admin interface {
+	// Collect removes every blob that is neither pinned nor in use.
+	Collect(ctx context.Context) (Collected, error)
 	Drain(ctx context.Context, on bool) (DrainStatus, error)
 	// Network tells of the mesh. With check, peers are asked first whether they reach this node.
 	Network(ctx context.Context, check bool) (Network, error)

@@ -33,6 +33,10 @@ type fakeNode struct {
 	eventErr error                 // what Events ends with
 	query    api.EventQuery        // the last
 	audit    func(io.Writer) error // WriteAudit
+	car      []byte                // the last ImportDAGs; ExportDAG gives it back
+	missing  []int                 // MissingBlocks answers
+	carErr   error                 // what ExportDAG ends with
+	told     []string              // of DAGs, in order
 }
 
 func newFake() *fakeNode { return &fakeNode{blobs: map[digest.Digest][]byte{}} }
@@ -258,3 +262,45 @@ func serve(t *testing.T, f *fakeNode, o api.Options) (*api.Client, string) {
 }
 
 func testKey() sign.PublicKey { return sign.FromSeed(bytes.Repeat([]byte{1}, 32)).Public() }
+
+func (f *fakeNode) dag(what, cid string) (api.DAG, error) {
+	f.told = append(f.told, what+" "+cid)
+	return api.DAG{CID: cid, Kind: "file", Bytes: 3, Whole: true, Pins: []string{}}, f.err
+}
+
+func (f *fakeNode) DAGs(context.Context) (api.DAGList, error) {
+	d, err := f.dag("list", "c")
+	return api.DAGList{DAGs: []api.DAG{d}, Usage: api.BlobUsage{Blobs: 1}}, err
+}
+
+func (f *fakeNode) DAG(_ context.Context, c string) (api.DAG, error)      { return f.dag("look", c) }
+func (f *fakeNode) FetchDAG(_ context.Context, c string) (api.DAG, error) { return f.dag("fetch", c) }
+func (f *fakeNode) PinDAG(_ context.Context, c string) (api.DAG, error)   { return f.dag("pin", c) }
+func (f *fakeNode) UnpinDAG(_ context.Context, c string) (api.DAG, error) { return f.dag("unpin", c) }
+
+func (f *fakeNode) MissingBlocks(_ context.Context, asked api.BlocksAsked) (api.BlocksMissing, error) {
+	f.told = append(f.told, fmt.Sprint("missing of ", len(asked.CIDs)))
+	return api.BlocksMissing{Missing: f.missing}, f.err
+}
+
+func (f *fakeNode) ImportDAGs(_ context.Context, r io.Reader) (list []api.DAG, err error) {
+	if f.car, err = io.ReadAll(r); err != nil {
+		return nil, err
+	}
+	d, err := f.dag("import", "c")
+	return []api.DAG{d}, err
+}
+
+func (f *fakeNode) ExportDAG(_ context.Context, c string, repeats bool, w io.Writer) error {
+	if _, err := f.dag(fmt.Sprint("export ", repeats), c); err != nil {
+		return err
+	}
+	if _, err := w.Write(f.car); err != nil {
+		return err
+	}
+	return f.carErr
+}
+
+func (f *fakeNode) Collect(context.Context) (api.Collected, error) {
+	return api.Collected{FreedBytes: 9}, f.err
+}

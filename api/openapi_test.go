@@ -48,17 +48,24 @@ func TestEveryRouteIsDescribedAndTheOtherWayRound(t *testing.T) {
 // stub lets routes take its methods' values; none is called.
 type stub struct{ Backend }
 
-func (stub) Status(context.Context) (s Status, err error)                          { return }
-func (stub) Peers(context.Context) (s []Peer, err error)                           { return }
-func (stub) ChainStatus(context.Context) (s ChainStatus, err error)                { return }
-func (stub) Validators(context.Context) (s Validators, err error)                  { return }
-func (stub) Evidence(context.Context) (s []Evidence, err error)                    { return }
-func (stub) Executors(context.Context) (s []Executor, err error)                   { return }
-func (stub) Datasets(context.Context) (s []Dataset, err error)                     { return }
-func (stub) Images(context.Context) (s []Image, err error)                         { return }
-func (stub) PlanNative(context.Context, NativeRequest) (s Plan, err error)         { return }
-func (stub) PlanSQL(context.Context, PlanRequest) (s Plan, err error)              { return }
-func (stub) SniffDataset(context.Context, SniffRequest) (s SniffResult, err error) { return }
+func (stub) Status(context.Context) (s Status, err error)                            { return }
+func (stub) Peers(context.Context) (s []Peer, err error)                             { return }
+func (stub) ChainStatus(context.Context) (s ChainStatus, err error)                  { return }
+func (stub) Validators(context.Context) (s Validators, err error)                    { return }
+func (stub) Evidence(context.Context) (s []Evidence, err error)                      { return }
+func (stub) Executors(context.Context) (s []Executor, err error)                     { return }
+func (stub) Datasets(context.Context) (s []Dataset, err error)                       { return }
+func (stub) Images(context.Context) (s []Image, err error)                           { return }
+func (stub) DAGs(context.Context) (s DAGList, err error)                             { return }
+func (stub) Collect(context.Context) (s Collected, err error)                        { return }
+func (stub) DAG(context.Context, string) (s DAG, err error)                          { return }
+func (stub) MissingBlocks(context.Context, BlocksAsked) (s BlocksMissing, err error) { return }
+func (stub) FetchDAG(context.Context, string) (s DAG, err error)                     { return }
+func (stub) PinDAG(context.Context, string) (s DAG, err error)                       { return }
+func (stub) UnpinDAG(context.Context, string) (s DAG, err error)                     { return }
+func (stub) PlanNative(context.Context, NativeRequest) (s Plan, err error)           { return }
+func (stub) PlanSQL(context.Context, PlanRequest) (s Plan, err error)                { return }
+func (stub) SniffDataset(context.Context, SniffRequest) (s SniffResult, err error)   { return }
 
 func TestSchemasFollowTheTypes(t *testing.T) {
 	const marker = "\n  schemas:\n"
@@ -71,7 +78,7 @@ func TestSchemasFollowTheTypes(t *testing.T) {
 		JobList{}, Job{}, JobEvent{}, PlanRequest{}, Plan{}, Dataset{}, DatasetDetail{}, SniffRequest{}, SniffResult{},
 		NativeRequest{}, Image{}, ImageDetail{},
 		Service{}, ServiceReply{},
-		BlobStored{}, Drain{}, DrainStatus{}, Network{}, Revocation{}, RevocationTaken{},
+		BlobStored{}, DAG{}, DAGList{}, BlocksAsked{}, BlocksMissing{}, Collected{}, Drain{}, DrainStatus{}, Network{}, Revocation{}, RevocationTaken{},
 	)
 	if *update {
 		if err := os.WriteFile("openapi.yaml", []byte(want), 0o644); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -62,6 +63,14 @@ set -x
 	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
 	cmd.Dir = filepath.Join(dir, "work")
 	cmd.WaitDelay = 10 * time.Second
+	// The peers that the lines start end with them, however the lines end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	defer func() {
+		if cmd.Process != nil {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // nobody is left where all went well
+		}
+	}()
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"), "BPI_HOME="+filepath.Join(dir, "home"),
 		"SCRATCH="+filepath.Join(dir, "scratch"), "BPI_API=", "BPI_PEER=", "BPI_GATEWAY_LISTEN=127.0.0.1:0")
 	out, err := cmd.CombinedOutput()
@@ -105,7 +114,7 @@ func TestGuide(t *testing.T) {
 		t.Fatalf("the guide has %d blocks to run", len(list))
 	}
 	out := shell(t, strings.Join(list, "\n"))
-	for _, want := range []string{"the receipt is valid: job ", "the audit file is valid: ", "of 4 validators", "matched", "COULD RUN IT", `"rows":[[`, "4 answers", "Jan  1 00:00:00 UTC 2026", "1001 "} {
+	for _, want := range []string{"the receipt is valid: job ", "the audit file is valid: ", "of 4 validators", "matched", "COULD RUN IT", `"rows":[[`, "4 answers", "Jan  1 00:00:00 UTC 2026", "1001 ", "the same tree"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing:\n%s", want, out)
 		}

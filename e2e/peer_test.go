@@ -47,7 +47,7 @@ func TestEveryCommandWorksThroughAPeer(t *testing.T) {
 	has(must("network", "peers"), n.peers[0].Name)
 	has(must("network", "ping", "--count", "2"), "ms")
 	// These are for who administers the peer, and say so: TestServicesOfANetworkAreFoundAndUsed is of such a key.
-	for _, line := range [][]string{{"network", "resources"}, {"network", "members"}} {
+	for _, line := range [][]string{{"network", "resources"}, {"network", "members"}, {"blob", "gc"}} {
 		if r := through(line...); r.code != 1 || !strings.Contains(r.stderr, "admins of [api]") {
 			t.Errorf("bpi --peer … %s: exit code %d\n%s", strings.Join(line, " "), r.code, r.stderr)
 		}
@@ -84,6 +84,13 @@ func TestEveryCommandWorksThroughAPeer(t *testing.T) {
 	has(must("dataset", "show", "more"), "more")
 	must("dataset", "get", "more", "--to", filepath.Join(stranger, "got"))
 	must("dataset", "remove", "more")
+	cid := strings.TrimSpace(must("blob", "add", "--id-only", csv))
+	has(must("blob", "list"), cid[:12])
+	must("blob", "get", cid, "-o", filepath.Join(stranger, "back.csv"))
+	must("blob", "export", "--car", filepath.Join(stranger, "more.car"), cid)
+	must("blob", "import", "--car", filepath.Join(stranger, "more.car"))
+	through("blob", "pin", cid) // whether a stranger may keep it there is a test of the store's own
+	through("blob", "unpin", cid)
 	root := filepath.Join(stranger, "root")
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)

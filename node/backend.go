@@ -276,7 +276,7 @@ func (b *backend) OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser,
 		}
 		size = bytes
 	}
-	f, err := b.n.store.Open(d)
+	f, err := b.n.store.Open(ctx, d)
 	return f, size, err
 }
 

@@ -105,8 +105,8 @@ func (b *backend) SniffDataset(ctx context.Context, req api.SniffRequest) (api.S
 // blobError says in the API's terms why the blob store refused.
 func blobError(err error) error {
 	switch {
-	case errors.Is(err, blob.ErrQuota):
-		return api.QuotaFull("free some space, or raise blob_quota_bytes", "%v", err)
+	case errors.Is(err, blob.ErrQuota), errors.Is(err, blob.ErrDiskFull):
+		return api.QuotaFull("", "%v", err) // it says itself what to do
 	case errors.Is(err, blob.ErrMismatch):
 		return api.Malformed("the file changed while it was sent: send it again", "%v", err)
 	}

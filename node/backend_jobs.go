@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"math"
 	"strings"
 	"time"
 
@@ -213,7 +213,7 @@ func (b *backend) JobOutput(ctx context.Context, ref, name string) (api.Output, 
 		if err := b.n.fetchOutput(ctx, j, o); err != nil {
 			return out, nil, err
 		}
-		f, err := b.n.store.Open(o.Digest)
+		f, err := b.n.store.Open(ctx, o.Digest)
 		return out, f, err
 	}
 	return api.Output{}, nil, api.NotFound("", "job %s has no output %.80q", j.ID.Short(), name)
@@ -267,11 +267,12 @@ func (n *Node) output(ctx context.Context, j *enc.Job, name string, limit uint64
 		if err := n.fetchOutput(ctx, j, o); err != nil {
 			return nil, err
 		}
-		path, err := n.store.Path(o.Digest)
+		f, err := n.store.Open(ctx, o.Digest)
 		if err != nil {
 			return nil, err
 		}
-		return os.ReadFile(path)
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, int64(min(limit, math.MaxInt64))))
 	}
 	return nil, api.NotFound("", "job %s has no output %q", j.ID.Short(), name)
 }
@@ -329,11 +330,8 @@ func (n *Node) archived(ctx context.Context, job digest.Digest, outputs []receip
 			if !n.store.Has(o.Digest) && (!ok || n.fetchOutput(ctx, j, o) != nil) {
 				return []receipt.Archived{}
 			}
-			path, err := n.store.Path(o.Digest)
-			if err != nil {
-				return []receipt.Archived{}
-			}
-			if a.Content, err = readBounded(path); err != nil {
+			var err error
+			if a.Content, err = readBlob(ctx, n.store, o.Digest); err != nil {
 				return []receipt.Archived{}
 			}
 		}

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -24,17 +26,20 @@ type blobs struct {
 }
 
 // Path implements cage.Files.
-func (b *blobs) Path(d digest.Digest) (string, error) { return b.store.Path(d) }
+func (b *blobs) Path(d digest.Digest) (string, error) { return b.store.Path(context.Background(), d) }
 
 // Ensure makes bytes present and pinned: from the disk, else from the chain's holders, else from any peer.
 func (b *blobs) Ensure(ctx context.Context, ref enc.BlobRef, reason string) error {
 	if err := b.fetch(ctx, ref); err != nil {
 		return err
 	}
-	if strings.HasPrefix(reason, runningPrefix) && len(b.store.Pins(ref.Digest)) > 0 {
-		return nil // held anyway, for longer than an execution lasts: no need to write that down for each one
+	if strings.HasPrefix(reason, runningPrefix) {
+		b.store.Use(ref.Digest, reason) // an execution reads it by its path
+		if len(b.store.Pins(ref.Digest)) > 0 {
+			return nil // held anyway, for longer than an execution lasts: no need to write that down for each one
+		}
 	}
-	return b.store.Pin(ref.Digest, reason)
+	return b.store.PinFile(ref.Digest, reason)
 }
 
 // runningPrefix begins the reasons of pins that last as long as an execution.
@@ -73,6 +78,24 @@ func (b *blobs) providers(d digest.Digest) []sign.PublicKey {
 	return list
 }
 
+// read gives a small blob, fetched if need be.
+func (b *blobs) read(ctx context.Context, ref enc.BlobRef) ([]byte, error) {
+	if err := b.fetch(ctx, ref); err != nil {
+		return nil, err
+	}
+	return readBlob(ctx, b.store, ref.Digest)
+}
+
+// readBlob gives a blob that is here; of a large one, its beginning.
+func readBlob(ctx context.Context, store *blob.Store, d digest.Digest) ([]byte, error) {
+	f, err := store.Open(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxLocalOutput))
+}
+
 // Adopt takes a local file into the store.
 func (b *blobs) Adopt(ctx context.Context, path string, ref enc.BlobRef, reason string) error {
 	f, err := os.Open(path)
@@ -80,23 +103,20 @@ func (b *blobs) Adopt(ctx context.Context, path string, ref enc.BlobRef, reason 
 		return err
 	}
 	defer f.Close()
-	if err := b.store.PutExpect(ctx, f, ref.Digest, ref.Bytes); err != nil {
-		return err
-	}
-	return b.store.Pin(ref.Digest, reason)
+	return b.store.PutExpect(ctx, f, ref.Digest, ref.Bytes, reason)
 }
 
 // Put stores bytes.
-func (b *blobs) Put(ctx context.Context, bytes []byte, reason string) error {
-	d, err := b.store.PutBytes(ctx, bytes)
-	if err != nil {
-		return err
-	}
-	return b.store.Pin(d, reason)
+func (b *blobs) Put(ctx context.Context, raw []byte, reason string) error {
+	_, err := b.store.Put(ctx, bytes.NewReader(raw), uint64(len(raw)), reason)
+	return err
 }
 
 // Release drops every pin under a reason.
-func (b *blobs) Release(reason string) error { return b.store.UnpinAll(reason) }
+func (b *blobs) Release(reason string) error {
+	b.store.Unuse(reason)
+	return b.store.UnpinAll(reason)
+}
 
 // Reasons lists the reasons with a prefix under which something is pinned.
 func (b *blobs) Reasons(prefix string) []string { return b.store.Reasons(prefix) }

@@ -108,7 +108,7 @@ func openDatabase(dir string) (*database, error) {
 	defer cache.Unref() // the database holds its own reference
 	db := &database{dir: dir, spoiled: make(chan struct{})}
 	opts := &pebble.Options{
-		Cache: cache, MemTableSize: 4 << 20, MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, Logger: quietPebble{},
+		Cache: cache, MemTableSize: 16 << 20, MemTableStopWritesThreshold: 3, MaxOpenFiles: 256, Logger: quietPebble{},
 		// The log of this format tells what was lost of it from what was never there.
 		FormatMajorVersion: pebble.FormatWALSyncChunks,
 		EventListener:      &pebble.EventListener{DataCorruption: func(x pebble.DataCorruptionInfo) { db.spoil(x.Details) }},

@@ -149,7 +149,7 @@ func (n *Node) openMesh() error {
 		return err
 	}
 	n.blobs = &blobs{
-		self: n.keys.node.Public(), store: n.store, exchange: p2p.NewExchange(n.host, n.store, nil), host: n.host, ledger: n.ledger,
+		self: n.keys.node.Public(), store: n.store, exchange: p2p.NewExchange(n.host, n.store), host: n.host, ledger: n.ledger,
 	}
 	chainID := n.genesis.ChainID()
 	if n.pool, err = mempool.New(mempool.Config{Check: checkTx(chainID, n.ledger)}); err != nil {

@@ -149,18 +149,6 @@ func (n *Node) dataset(ctx context.Context, s *enc.State, text string) (*dataset
 	}, nil
 }
 
-// read gives a small blob, fetched if need be.
-func (b *blobs) read(ctx context.Context, ref enc.BlobRef) ([]byte, error) {
-	if err := b.fetch(ctx, ref); err != nil {
-		return nil, err
-	}
-	path, err := b.store.Path(ref.Digest)
-	if err != nil {
-		return nil, err
-	}
-	return readBounded(path)
-}
-
 func (b *backend) plan(p *planned) api.Plan {
 	return api.Plan{
 		Work: canon.Must(p.work), WorkDigest: p.work.Digest(), R: p.r, Q: p.q, Datasets: p.resolved, Image: p.image, Warnings: p.warnings,

@@ -172,11 +172,9 @@ func (n *Node) loadEngine(ctx context.Context, path string) error {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		if err := n.store.PutExpect(ctx, f, d, uint64(info.Size())); err != nil {
-			return err
-		}
+		return n.store.PutExpect(ctx, f, d, uint64(info.Size()), enginePin)
 	}
-	return n.store.Pin(d, enginePin)
+	return n.store.PinFile(d, enginePin)
 }
 
 // machineMemory is the bytes of memory of this machine, or 4 GiB where that cannot be told.

@@ -61,7 +61,10 @@ func (s *sqlService) run(ctx context.Context, w *receipt.Work) (stdout, stderr [
 		return nil, nil, 0, err
 	}
 	defer os.RemoveAll(dir)
+	name := "local/" + filepath.Base(dir)
+	defer s.x.blobs.store.Unuse(name)
 	for _, in := range w.Inputs {
+		s.x.blobs.store.Use(in.Digest, name)
 		if err := s.x.blobs.fetch(ctx, enc.BlobRef{Digest: in.Digest, Bytes: in.Bytes}); err != nil {
 			return nil, nil, 0, fmt.Errorf("input %s: %w", in.Path, err)
 		}

@@ -20,7 +20,8 @@
 //   - Handle and Call: request and response on persistent streams, with limits a peer.
 //   - Listener and DialStream: a net.Listener and a net.Conn over the mesh, for the HTTP API.
 //   - Services: who offers what, by signed descriptions, and messages to a service by its name (with package p2p/registry).
-//   - Exchange: blobs by digest, verified, resumed, from the first provider that has them (with package p2p/blob).
+//   - Exchange: blobs as blocks over Bitswap, verified one by one, resumed, from every provider at once; by CID, or by
+//     digest, whose CID peers are asked for (with package p2p/blob).
 //
 // # Guarantees
 //

@@ -2,104 +2,121 @@ package p2p
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/ipfs/boxo/bitswap"
+	"github.com/ipfs/boxo/bitswap/client"
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
+	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p/blob"
 )
 
-// The protocol blob/1: one blob a stream.
-//
-//	request:  digest (32 bytes), offset (8 bytes, big-endian)
-//	response: status (1 byte), length of the whole blob (8 bytes, big-endian), then its bytes from offset on
+// Blobs travel as blocks over Bitswap under its public name, so that any client of it can fetch and serve them; which
+// block is the top of the file with a digest is asked with a protocol of this network, blob/2 (see exchange_name.go).
 const (
-	blobProto       = "blob/1"
-	blobRequestSize = digest.Size + 8
-	blobHeaderSize  = 1 + 8
-	blobServes      = 32 // blobs served at once
-	blobServesPeer  = 8  // of them to one peer
-	blobTurns       = 50 // rounds over the providers while one of them is busy: about 7 s
-	blobStall       = 20 * time.Second
-)
-
-const (
-	blobHere   = 0
-	blobAbsent = 1 // not here, or withheld: the asker cannot tell
-	blobBusy   = 2
+	blobFetches    = 16               // DAGs fetched at once; more wait
+	blobWindows    = 4                // requests of one fetch under way
+	blobWindow     = 16               // blocks asked for in one request
+	blobTogether   = 8                // blocks made durable together
+	blobStall      = 20 * time.Second // without a block for so long, a fetch gives up
+	blobGrace      = 2 * time.Minute  // a fetch may take so long, and besides
+	blobSlowest    = 32 << 10         // a second for so many bytes
+	blobPatience   = 3 * time.Second  // at least so long a block is waited for before another peer is asked for it, too
+	blobAsks       = 16               // questions for names under way; more wait
+	blobPending    = 1024             // blocks that one peer may wait for; the rest of its wish list is dropped
+	blobUnsent     = 16 << 20         // bytes under way to one peer
+	blobRemembered = 1 << 16          // blocks asked for that are remembered, to tell answers from gifts
 )
 
 // ErrNoProvider means that no peer asked gave the blob; the text says who was tried and what each answered.
 var ErrNoProvider = errors.New("no peer gave the blob")
 
-var errBlobBusy = errors.New("is busy")
-
-// Exchange serves the blobs of a store to other peers and fetches theirs.
+// Exchange serves the blobs of a store to other peers and fetches theirs. It ends with its Host.
 type Exchange struct {
 	p     *Host
 	store *blob.Store
-	serve func(d digest.Digest, from sign.PublicKey) bool
-	slots chan struct{}
+	swap  *bitswap.Bitswap
+	slots chan struct{} // of fetches
+	asks  chan struct{} // of questions for names
+	asked *asked
+	alive *bsnetwork.ConnectEventManager
 
 	mu      sync.Mutex
-	serving map[peer.ID]int
-	flights map[digest.Digest]*flight
+	flights map[string]*flight // by what is fetched
 }
 
-// flight is one fetch in progress, shared by all who want the blob.
+// flight is one fetch in progress, shared by all who want the same.
 type flight struct {
 	done chan struct{}
 	err  error // set before done is closed
+
+	mu    sync.Mutex
+	state Progress
 }
 
-// ServePolicy is asked before each blob is given away; false looks to the asker as if it were not here. It is called from
-// several goroutines. The runner uses it to withhold results before the seal.
-type ServePolicy func(d digest.Digest, from sign.PublicKey) bool
+// Progress is how far a fetch is.
+type Progress struct {
+	Bytes uint64 // of blocks that are here
+	Total uint64 // of all blocks, by the word of the node at the top; 0 before that is here
+}
 
-// NewExchange starts to serve the store's blobs. A nil policy gives everything to every member of the network.
-func NewExchange(p *Host, store *blob.Store, policy ServePolicy) *Exchange {
-	x := &Exchange{p: p, store: store, serve: policy, slots: make(chan struct{}, blobServes), serving: map[peer.ID]int{}, flights: map[digest.Digest]*flight{}}
-	p.h.SetStreamHandler(p.proto(blobProto), x.answer)
+// NewExchange starts to serve the store's blobs.
+func NewExchange(p *Host, store *blob.Store) *Exchange {
+	x := &Exchange{p: p, store: store, slots: make(chan struct{}, blobFetches), asks: make(chan struct{}, blobAsks), asked: newAsked(blobRemembered), alive: bsnetwork.NewConnectEventManager(), flights: map[string]*flight{}}
+	ctx, cancel := context.WithCancel(p.life)
+	patience := client.DefaultDontHaveTimeoutConfig()
+	patience.MinTimeout = blobPatience
+	x.swap = bitswap.New(ctx, &watched{bsnet.NewFromIpfsHost(p.h, bsnet.WithConnectEventManager(x.alive)), x}, nil, store.Blocks(),
+		bitswap.MaxQueuedWantlistEntriesPerPeer(blobPending),
+		bitswap.MaxOutstandingBytesPerPeer(blobUnsent),
+		bitswap.MaxCidSize(maxCID),
+		bitswap.TaskWorkerCount(8),
+		bitswap.EngineTaskWorkerCount(8),
+		bitswap.EngineBlockstoreWorkerCount(16),
+		bitswap.WithoutDuplicatedBlockStats(),
+		bitswap.WithClientOption(client.WithDontHaveTimeoutConfig(patience)),
+		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.welcome(id) }),
+	)
+	p.group.spawn(func() {
+		defer cancel()
+		<-p.life.Done()
+		_ = x.swap.Close() // it has nothing to say
+	})
+	x.serveNames()
+	x.watchPeers()
 	return x
 }
 
-// Fetch makes sure that the blob, of that many bytes, is in the store: it asks the peers one after another, goes on
-// where the last one stopped, and verifies the whole. A peer that gave wrong bytes is scored. Many callers of one blob
-// share one fetch, by the first one's list of peers. The blob is durable on return.
-func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, bytes uint64, from []sign.PublicKey) error {
+// share runs fetch unless the same is under way already; then it waits for that. A caller whose context ends lets the
+// others go on.
+func (x *Exchange) share(ctx context.Context, what string, here func() bool, fetch func(ctx context.Context, f *flight) error) error {
 	for {
-		if x.store.Has(d) {
+		if here() {
 			return nil
 		}
 		x.mu.Lock()
-		f := x.flights[d]
+		f := x.flights[what]
 		lead := f == nil
 		if lead {
 			f = &flight{done: make(chan struct{})}
-			x.flights[d] = f
+			x.flights[what] = f
 		}
 		x.mu.Unlock()
 		if lead {
-			f.err = x.fetch(ctx, d, bytes, from)
+			f.err = x.lead(ctx, here, f, fetch)
 			x.mu.Lock()
-			delete(x.flights, d)
+			delete(x.flights, what)
 			x.mu.Unlock()
 			close(f.done)
 			return f.err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("fetch blob %s: %w", d, ctx.Err())
+			return ctx.Err()
 		case <-f.done:
 		}
 		if f.err == nil || !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
@@ -109,229 +126,42 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, bytes uint64, fro
 	}
 }
 
-func (x *Exchange) fetch(ctx context.Context, d digest.Digest, bytes uint64, from []sign.PublicKey) error {
-	if x.store.Has(d) {
+// lead fetches for all who wait, and ends with the Host at the latest.
+func (x *Exchange) lead(ctx context.Context, here func() bool, f *flight, fetch func(context.Context, *flight) error) error {
+	if here() { // it came between the two looks
 		return nil
 	}
-	part, err := x.store.Resume(d, bytes)
-	if err != nil {
-		return fmt.Errorf("fetch blob: %w", err)
-	}
-	defer part.Suspend()
-	var tried []string
-	// A wrong blob may be one peer's lie on top of another's truth, so after a restart each peer gets another turn; and
-	// so do all when one was only busy.
-	restarted := false
-	for turn := range blobTurns {
-		mixed, busy := false, false
-		tried = tried[:0]
-		for _, k := range from {
-			if k == x.p.self {
-				continue
-			}
-			fresh := part.Offset() == 0
-			err := x.pull(ctx, part, d, bytes, PeerID(k))
-			if err == nil {
-				err = part.Commit()
-				if err == nil {
-					return nil
-				}
-			}
-			switch {
-			case ctx.Err() != nil:
-				return fmt.Errorf("fetch blob %s: %w", d, ctx.Err())
-			case errors.Is(err, blob.ErrDiskFull), errors.Is(err, blob.ErrQuota):
-				part.Abort()
-				return fmt.Errorf("fetch blob %s: %w", d, err)
-			case errors.Is(err, blob.ErrMismatch):
-				if err := part.Restart(); err != nil {
-					return fmt.Errorf("fetch blob %s: %w", d, err)
-				}
-				x.p.stats.blobBad.add(1)
-				if fresh { // every byte was this peer's
-					x.p.penalise(PeerID(k), PenaltyMajor, "wrong bytes for blob "+d.Short())
-				} else {
-					mixed = !restarted
-					restarted = true
-				}
-			case errors.Is(err, errBlobBusy):
-				busy = true
-			}
-			x.p.log.Debug("blob fetch", "blob", d, "peer", k.Short(), "error", err)
-			tried = append(tried, fmt.Sprintf("%s (%v)", PeerID(k), err))
-		}
-		if busy && turn < blobTurns-1 {
-			wait := time.NewTimer(50*time.Millisecond + rand.N(200*time.Millisecond))
-			select {
-			case <-wait.C:
-			case <-ctx.Done():
-				wait.Stop()
-				return fmt.Errorf("fetch blob %s: %w", d, ctx.Err())
-			}
-		} else if !mixed {
-			break
-		}
-	}
-	if part.Offset() == 0 {
-		part.Abort()
-	}
-	if len(tried) == 0 {
-		return fmt.Errorf("fetch blob %s: %w: no peer is known to have it", d, ErrNoProvider)
-	}
-	return fmt.Errorf("fetch blob %s: %w; tried %s", d, ErrNoProvider, strings.Join(tried, ", "))
-}
-
-// pull appends what one peer gives, until the blob is whole.
-func (x *Exchange) pull(ctx context.Context, part *blob.Partial, d digest.Digest, bytes uint64, id peer.ID) error {
-	if part.Offset() == bytes && bytes > 0 {
-		return nil
-	}
-	s, err := x.p.openStream(ctx, id, x.p.proto(blobProto))
-	if err != nil {
-		return err
-	}
-	defer s.Reset()
-	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
-	defer stop()
-	req := binary.BigEndian.AppendUint64(append([]byte(nil), d[:]...), part.Offset())
-	_ = s.SetDeadline(time.Now().Add(blobStall))
-	if _, err := s.Write(req); err != nil {
-		return fmt.Errorf("ask: %w", err)
-	}
-	var head [blobHeaderSize]byte
-	if _, err := io.ReadFull(s, head[:]); err != nil {
-		return fmt.Errorf("no answer: %w", noEOF(err))
-	}
-	switch head[0] {
-	case blobHere:
-	case blobAbsent:
-		return errors.New("does not have it")
-	case blobBusy:
-		return errBlobBusy
-	default:
-		x.p.penalise(id, PenaltyMajor, "garbage on "+blobProto)
-		return fmt.Errorf("answers with an unknown status %d", head[0])
-	}
-	if n := binary.BigEndian.Uint64(head[1:]); n != bytes {
-		return fmt.Errorf("has %d bytes under that name, want %d", n, bytes) // or the asker was told a wrong length: no blame
-	}
-	buf := make([]byte, 64<<10)
-	for part.Offset() < bytes {
-		_ = s.SetReadDeadline(time.Now().Add(blobStall))
-		n, err := s.Read(buf[:min(uint64(len(buf)), bytes-part.Offset())])
-		if n > 0 {
-			x.p.stats.blobIn.add(uint64(n))
-			if _, err := part.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err != nil && part.Offset() < bytes {
-			return fmt.Errorf("broke off after %d of %d bytes: %w", part.Offset(), bytes, noEOF(err))
-		}
-	}
-	return nil
-}
-
-// answer serves one stream.
-func (x *Exchange) answer(s network.Stream) {
-	id := s.Conn().RemotePeer()
-	from, ok := PublicKey(id)
-	if !ok || !x.p.group.enter() {
-		_ = s.Reset()
-		return
+	if !x.p.group.enter() {
+		return errors.New("the mesh is closed")
 	}
 	defer x.p.group.leave()
-	if err := x.give(s, id, from); err != nil {
-		_ = s.Reset()
-		return
-	}
-	_ = s.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(x.p.life, cancel)()
+	return fetch(ctx, f)
 }
 
-func (x *Exchange) give(s network.Stream, id peer.ID, from sign.PublicKey) error {
-	if !x.begin(id) {
-		x.p.stats.busy.add(1)
-		return refuseBlob(s, blobBusy)
-	}
-	defer x.finish(id)
-	_ = s.SetDeadline(time.Now().Add(blobStall))
-	var req [blobRequestSize]byte
-	if _, err := io.ReadFull(s, req[:]); err != nil {
-		return err
-	}
-	d := digest.Digest(req[:digest.Size])
-	offset := binary.BigEndian.Uint64(req[digest.Size:])
-	size, have := x.store.Size(d)
-	if have && x.serve != nil && !x.serve(d, from) {
-		x.p.stats.blobHeld.add(1)
-		have = false
-	}
-	if !have {
-		return refuseBlob(s, blobAbsent)
-	}
-	if offset > size {
-		x.p.penalise(id, PenaltyMinor, "offset beyond the blob")
-		return refuseBlob(s, blobAbsent)
-	}
-	f, err := x.store.Open(d)
-	if err != nil {
-		return refuseBlob(s, blobAbsent)
-	}
-	defer f.Close()
-	if _, err := f.Seek(int64(offset), io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := s.Write(binary.BigEndian.AppendUint64([]byte{blobHere}, size)); err != nil {
-		return err
-	}
-	buf := make([]byte, 64<<10)
-	for {
-		n, rerr := f.Read(buf)
-		if n > 0 {
-			_ = s.SetWriteDeadline(time.Now().Add(blobStall)) // a reader that stalls loses its slot
-			if _, err := s.Write(buf[:n]); err != nil {
-				return err
-			}
-			x.p.stats.blobOut.add(uint64(n))
-		}
-		if rerr == io.EOF {
-			return nil
-		}
-		if rerr != nil {
-			return rerr
-		}
-	}
-}
-
-func refuseBlob(s network.Stream, status byte) error {
-	_ = s.SetWriteDeadline(time.Now().Add(blobStall))
-	var head [blobHeaderSize]byte
-	head[0] = status
-	_, err := s.Write(head[:])
-	return err
-}
-
-// begin takes a place among those who are served at once.
-func (x *Exchange) begin(id peer.ID) bool {
+// Progress tells how far the fetch of a DAG is; false if none is under way.
+func (x *Exchange) Progress(c blob.CID) (Progress, bool) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.serving[id] >= blobServesPeer {
-		return false
+	f := x.flights[c.KeyString()]
+	x.mu.Unlock()
+	if f == nil {
+		return Progress{}, false
 	}
-	select {
-	case x.slots <- struct{}{}:
-		x.serving[id]++
-		return true
-	default:
-		return false
-	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state, true
 }
 
-func (x *Exchange) finish(id peer.ID) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	<-x.slots
-	if x.serving[id]--; x.serving[id] == 0 {
-		delete(x.serving, id)
-	}
+func (f *flight) add(bytes uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.Bytes += bytes
+}
+
+func (f *flight) total(bytes uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.Total = bytes
 }

@@ -106,7 +106,7 @@ func TestGarbageOnEveryProtocolIsNeverACrash(t *testing.T) {
 	connect(t, friend, victim)
 	victim.Handle("echo", Limits{}, func(_ context.Context, _ sign.PublicKey, req []byte) ([]byte, error) { return req, nil })
 	victim.Links("vote", LinkConfig{}, func(sign.PublicKey, []byte) {})
-	NewExchange(victim, testStore(t, t.TempDir()), nil)
+	NewExchange(victim, testStore(t, t.TempDir()))
 	topic, err := victim.Join("tx", func(sign.PublicKey, []byte) Verdict { return Reject })
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestGarbageOnEveryProtocolIsNeverACrash(t *testing.T) {
 	for _, id := range protos {
 		own[id] = true
 	}
-	for _, id := range []protocol.ID{victim.proto("rpc/echo"), victim.proto("link/vote"), victim.proto(blobProto), victim.proto("stream/api/1"), "/meshsub/1.2.0"} {
+	for _, id := range []protocol.ID{victim.proto("rpc/echo"), victim.proto("link/vote"), victim.proto("rpc/" + nameProto), "/ipfs/bitswap/1.2.0", victim.proto("stream/api/1"), "/meshsub/1.2.0"} {
 		if !own[id] {
 			t.Errorf("the host does not serve %s: %v", id, protos)
 		}

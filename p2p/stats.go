@@ -20,18 +20,18 @@ func (c *counter) value() uint64 { return c.n.Load() }
 
 // counters are the Host's, in the order of Stats.
 type counters struct {
-	published, delivered               counter
-	gossipDropped, gossipUndelivered   counter
-	gossipThrottled                    counter
-	gossipRejects, gossipIgnored       counter
-	linkDropped, linkRefused           counter
-	busy, penalties, strangers         counter
-	refusals                           counter
-	blobIn, blobOut, blobBad, blobHeld counter
-	gatePassed, gateOutsiders          counter
-	gateBanned, gateDials              counter
-	doorOpened, doorRefused, doorBusy  counter
-	putOut                             counter
+	published, delivered              counter
+	gossipDropped, gossipUndelivered  counter
+	gossipThrottled                   counter
+	gossipRejects, gossipIgnored      counter
+	linkDropped, linkRefused          counter
+	busy, penalties, strangers        counter
+	refusals                          counter
+	blobIn, blobOut, blobBad          counter
+	gatePassed, gateOutsiders         counter
+	gateBanned, gateDials             counter
+	doorOpened, doorRefused, doorBusy counter
+	putOut                            counter
 }
 
 // Stats is what the host has seen since it started.
@@ -55,8 +55,7 @@ type Stats struct {
 	Refused           uint64 `json:"refused"`   // by resource limits
 	BlobBytesIn       uint64 `json:"blob_bytes_in"`
 	BlobBytesOut      uint64 `json:"blob_bytes_out"`
-	BlobsBad          uint64 `json:"blobs_bad"`      // fetched bytes that were not what was asked for
-	BlobsWithheld     uint64 `json:"blobs_withheld"` // refused by policy
+	BlobsBad          uint64 `json:"blobs_bad"` // bytes that were not what was asked for
 
 	Gate Gate `json:"gate"`
 
@@ -85,7 +84,7 @@ func (p *Host) Stats() Stats {
 		GossipRejected: c.gossipRejects.value(), GossipIgnored: c.gossipIgnored.value(),
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
 		Busy: c.busy.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
-		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(), BlobsWithheld: c.blobHeld.value(),
+		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
 		Gate: Gate{
 			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
 			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
@@ -206,8 +205,7 @@ var metrics = []metric{
 	total("put_out", "Connections closed because the peer's membership ended.", func(c *counters) *counter { return &c.putOut }),
 	total("blob_in_bytes", "Blob bytes fetched from peers.", func(c *counters) *counter { return &c.blobIn }),
 	total("blob_out_bytes", "Blob bytes served to peers.", func(c *counters) *counter { return &c.blobOut }),
-	total("blobs_bad", "Fetched blobs that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
-	total("blobs_withheld", "Blobs refused to a peer by policy.", func(c *counters) *counter { return &c.blobHeld }),
+	total("blobs_bad", "Answers to fetches that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
 }
 
 var (

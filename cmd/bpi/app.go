@@ -52,7 +52,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Description: about,
 		Commands: withUsageErrors(withExamples("", []*cli.Command{
 			devnetCommand(), initCommand(), nodeCommand(),
-			analyticsCommand(), datasetCommand(), imageCommand(), jobCommand(), containerCommand(),
+			analyticsCommand(), datasetCommand(), imageCommand(), blobCommand(), jobCommand(), containerCommand(),
 			receiptCommand(), securityCommand(),
 			chainCommand(), networkCommand(), policyCommand(), keyCommand(),
 			statusCommand(), doctorCommand(), completionCommand(), versionCommand(),

@@ -94,7 +94,7 @@ func imageRoot(ctx context.Context, e *env, ref string, l *localCage) (*localRoo
 		}
 		e.say("fetching image %s, %s", d.Name, size(d.Bytes))
 		r = &localRoot{digest: d.Digest, archive: filepath.Join(l.run, "root.tar"), origin: origin}
-		return download(ctx, n, d.Digest, d.Bytes, r.archive)
+		return download(ctx, e, n, d.Digest, d.Bytes, r.archive)
 	})
 }
 

@@ -135,7 +135,7 @@ func datasetGet(c *cli.Context, e *env) error {
 		}
 		for _, f := range m.Files { // paths were checked to be clean and relative
 			to := filepath.Join(c.String("to"), filepath.FromSlash(f.Path))
-			if err := download(ctx, n, f.Digest, f.Bytes, to); err != nil {
+			if err := download(ctx, e, n, f.Digest, f.Bytes, to); err != nil {
 				return err
 			}
 			fmt.Fprintln(e.out, to)
@@ -145,7 +145,7 @@ func datasetGet(c *cli.Context, e *env) error {
 }
 
 // download fetches a blob to a new file, which gets its name only once its bytes are verified.
-func download(ctx context.Context, n *conn, d digest.Digest, bytes uint64, to string) error {
+func download(ctx context.Context, e *env, n *conn, d digest.Digest, bytes uint64, to string) error {
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("%s is there already and is not overwritten; choose another folder with --to", to)
 	}
@@ -164,7 +164,9 @@ func download(ctx context.Context, n *conn, d digest.Digest, bytes uint64, to st
 	defer os.Remove(f.Name())
 	defer f.Close()
 	h := sha256.New()
-	got, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(body, int64(bytes)+1))
+	bar := e.progress("fetching "+filepath.Base(to), bytes)
+	got, err := io.Copy(io.MultiWriter(f, h), bar.reader(io.LimitReader(body, int64(bytes)+1)))
+	bar.done()
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", to, err)
 	}

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/p2p/blob"
 )
 
 // localFile is a file to be added.
@@ -93,46 +92,25 @@ func listFiles(root string) ([]localFile, error) {
 	return list, nil
 }
 
-// upload hashes a file, and sends it if the peer lacks it. A file that changed in between is refused: its name would be
-// that of bytes nobody has.
+// upload makes a file present at the peer. A file that changed in between is refused: its name would be that of bytes
+// nobody has.
 func upload(ctx context.Context, e *env, n *conn, f *localFile) error {
 	if f.stat.Size() == 0 {
 		return fmt.Errorf("%s is empty", f.path)
 	}
-	in, err := os.Open(f.path)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	h := sha256.New()
-	read, err := io.Copy(h, io.LimitReader(in, f.stat.Size()+1)) // one that grows as fast as it is read has no end
-	if err != nil {
-		return fmt.Errorf("read %s: %w", f.path, err)
-	}
-	h.Sum(f.sum[:0])
-	if read != f.stat.Size() {
-		return f.changed()
-	}
-	if have, err := n.StatBlob(ctx, f.sum); err == nil && have == uint64(read) {
-		return nil
-	}
-	if _, err := in.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("read %s: %w", f.path, err)
-	}
-	sent := sha256.New()
-	_, err = n.PutBlob(ctx, f.sum, uint64(read), io.TeeReader(in, sent))
-	var now digest.Digest
-	sent.Sum(now[:0])
-	if !f.still() {
+	s, d, err := treeSource(f.path, uint64(f.stat.Size())).send(ctx, e, n, nil)
+	if !f.still() || errors.Is(err, blob.ErrChanged) {
 		return f.changed()
 	}
 	if err != nil {
 		return fmt.Errorf("upload %s: %w", f.path, err)
 	}
-	if now != f.sum {
-		return f.changed()
+	if f.sum = s.sum; d.SHA256 != f.sum.String() || d.Bytes != uint64(f.stat.Size()) {
+		return fail(exitInvalid, "%s says that %s is another file than the one sent", n.where, f.path)
 	}
-	e.say("uploaded %s (%s)", f.name, size(uint64(read)))
+	if len(s.lacks) > 0 {
+		e.say("uploaded %s (%s)", f.name, size(s.Bytes))
+	}
 	return nil
 }
 

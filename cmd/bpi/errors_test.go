@@ -27,6 +27,8 @@ var leaves = map[string]leaf{
 	"analytics submit": {args: "--query 1"}, "analytics explain": {args: "--query 1"}, "analytics result": {args: "abcd"}, "analytics list": {few: "-"},
 	"dataset add": {args: "errors_test.go --name x --format csv"}, "dataset list": {few: "-"}, "dataset show": {args: "x"}, "dataset get": {args: "x"}, "dataset remove": {args: "x"},
 	"image add": {args: "testdata --name x"}, "image list": {few: "-"}, "image show": {args: "x"}, "image remove": {args: "x"},
+	"blob add": {args: "errors_test.go"}, "blob get": {args: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e -o nowhere"}, "blob pin": {args: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"}, "blob unpin": {args: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"},
+	"blob list": {few: "-"}, "blob gc": {few: "-"}, "blob export": {args: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e --car nowhere.car"}, "blob import": {args: "--car errors_test.go"},
 	"job run": {args: "--image x true"}, "job list": {few: "-"}, "job plan": {args: "--query 1"}, "job describe": {args: "abcd"}, "job wait": {args: "abcd"}, "job cancel": {args: "abcd"},
 	"job get": {args: "abcd"}, "job history": {args: "abcd"}, "job executions": {args: "abcd"}, "job diff": {args: "abcd"}, "job logs": {args: "abcd"},
 	"container start": {args: "--name metaanalytics"}, "container list": {few: "-"}, "container run": {args: "true", local: true},

@@ -56,6 +56,11 @@ var examples = map[string][]string{
 	"image add":      {"bpi image add rootfs/ --name base"},
 	"image show":     {"bpi image show base@1"},
 	"image remove":   {"bpi image remove base@1"},
+	"blob add":       {"bpi blob add report.pdf", "bpi blob add --id-only models/"},
+	"blob get":       {"bpi blob get bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e -o ./report.pdf"},
+	"blob unpin":     {"bpi blob unpin bafkreifzj"},
+	"blob export":    {"bpi blob export --car models.car bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"},
+	"blob import":    {"bpi blob import --car models.car"},
 	"job run": {
 		"bpi job run --image base -- sh -c \"echo hello\"",
 		"bpi job run --image base --policy strict-determinism --in data=users --out result -- sh -c \"sort -R /in/data/users.csv | head -3 > /out/result/pick.txt\"",

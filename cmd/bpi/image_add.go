@@ -12,6 +12,7 @@ import (
 	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/enc"
+	"github.com/metanode/metanode/p2p/blob"
 )
 
 // maxNotes bounds what is told of things that were left out.
@@ -39,19 +40,8 @@ func imageAdd(c *cli.Context, e *env) error {
 		if _, _, err := n.chainNow(ctx); err != nil { // before a minute's work
 			return err
 		}
-		// The folder is read twice: once for the archive's name, which the peer is told first, and once to send it. No copy
-		// is made here.
-		notes := &noteList{e: e}
-		packed, err := native.PackRoot(ctx, dir, io.Discard, notes.add)
+		packed, err := sendImage(ctx, e, n, dir)
 		if err != nil {
-			return err
-		}
-		notes.end()
-		if packed.Bytes > enc.MaxImageBytes {
-			return fmt.Errorf("%s makes an image of %s: over the limit of %s; leave out what no program needs", dir, size(packed.Bytes), size(enc.MaxImageBytes))
-		}
-		e.say("packed %s: %d entries, %s, sha256:%s", dir, packed.Entries, size(packed.Bytes), packed.Digest.Short())
-		if err := sendImage(ctx, e, n, dir, packed); err != nil {
 			return err
 		}
 		err = n.publish(ctx, e, key, enc.KindPublishImage, &enc.PublishImage{
@@ -79,37 +69,65 @@ func imageAdd(c *cli.Context, e *env) error {
 	})
 }
 
-// sendImage packs the folder once more, to the peer, unless it has the archive.
-func sendImage(ctx context.Context, e *env, n *conn, dir string, packed native.Packed) error {
-	if have, err := n.StatBlob(ctx, packed.Digest); err == nil && have == packed.Bytes {
+// sendImage packs the folder, once for the archive's name and once to send what of it the peer lacks. No copy is made here.
+func sendImage(ctx context.Context, e *env, n *conn, dir string) (native.Packed, error) {
+	var packed native.Packed
+	notes := &noteList{e: e}
+	note := notes.add
+	src := source{name: "the image", build: func(ctx context.Context, put blob.Put, read func(int)) (blob.Built, error) {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		r, w := io.Pipe()
+		type result struct {
+			packed native.Packed
+			err    error
+		}
+		done := make(chan result, 1)
+		go func() {
+			p, err := native.PackRoot(ctx, dir, w, note)
+			w.CloseWithError(err) // nil: the end
+			done <- result{p, err}
+		}()
+		top, err := blob.BuildFile(ctx, io.TeeReader(r, heard(read)), put)
+		r.CloseWithError(errNotTaken) // ends the packing if the blocks were not taken
+		p := <-done
+		switch {
+		case p.err != nil && !errors.Is(p.err, errNotTaken):
+			return blob.Built{}, p.err
+		case err != nil:
+			return blob.Built{}, err
+		}
+		packed, note = p.packed, func(string) {} // what is left out is told once
+		return blob.Built{Root: top.Cid(), Bytes: packed.Bytes, Files: 1}, nil
+	}}
+	s, d, err := src.send(ctx, e, n, func(s *survey) error {
+		notes.end()
+		if packed.Bytes > enc.MaxImageBytes {
+			return fmt.Errorf("%s makes an image of %s: over the limit of %s; leave out what no program needs", dir, size(packed.Bytes), size(enc.MaxImageBytes))
+		}
+		e.say("packed %s: %d entries, %s, sha256:%s", dir, packed.Entries, size(packed.Bytes), packed.Digest.Short())
 		return nil
-	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	r, w := io.Pipe()
-	type result struct {
-		packed native.Packed
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		p, err := native.PackRoot(ctx, dir, w, func(string) {})
-		w.CloseWithError(err) // nil: the end
-		done <- result{p, err}
-	}()
-	_, err := n.PutBlob(ctx, packed.Digest, packed.Bytes, r)
-	r.CloseWithError(errNotTaken) // ends the packing if the peer took less than all
-	again := <-done
+	})
 	switch {
-	case again.err == nil && again.packed != packed:
-		return fmt.Errorf("%s changed while it was added; nothing is published: add it again when nothing writes to it", dir)
-	case again.err != nil && !errors.Is(again.err, errNotTaken):
-		return again.err
+	case errors.Is(err, blob.ErrChanged):
+		return packed, fmt.Errorf("%s changed while it was added; nothing is published: add it again when nothing writes to it", dir)
 	case err != nil:
-		return fmt.Errorf("upload the image: %w", err)
+		return packed, err
+	case d.SHA256 != packed.Digest.String():
+		return packed, fail(exitInvalid, "%s says that the image is another file than the one sent", n.where)
+	case len(s.lacks) > 0:
+		e.say("uploaded %s", size(packed.Bytes))
 	}
-	e.say("uploaded %s", size(packed.Bytes))
-	return nil
+	return packed, nil
+}
+
+// heard is a writer that tells how many bytes come.
+type heard func(int)
+
+// Write implements io.Writer.
+func (t heard) Write(b []byte) (int, error) {
+	t(len(b))
+	return len(b), nil
 }
 
 var errNotTaken = errors.New("the peer takes no more")

@@ -100,7 +100,7 @@ func (e *env) fetchWork(ctx context.Context, l *localCage, w *receipt.Work, poli
 			}
 		}
 		to := filepath.Join(l.run, "blobs", d.String())
-		if err := download(ctx, n, d, bytes, to); err != nil {
+		if err := download(ctx, e, n, d, bytes, to); err != nil {
 			return nil, n.explain(err)
 		}
 		files.byBytes[d] = to

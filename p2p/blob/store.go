@@ -1,19 +1,19 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	blockstore "github.com/ipfs/boxo/blockstore"
 
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -25,352 +25,349 @@ var (
 	ErrDiskFull = errors.New("disk full")
 	ErrTooLarge = errors.New("blob too large")
 	ErrMismatch = errors.New("bytes are not what was asked for")
-	ErrBusy     = errors.New("blob is being fetched already")
+
+	// ErrTrouble is wrapped by what is wrong with this machine rather than with the input.
+	ErrTrouble = errors.New("disk")
+
+	errClosed = fmt.Errorf("%w: the blob store is closed", ErrTrouble)
 )
 
-// Store is a folder of blobs.
+// Store is a folder of blobs: blocks on disk, and an index of the files and folders that they make.
 type Store struct {
 	root  string
 	quota uint64
+	disk  disk
 
-	mu       sync.Mutex
-	blobs    map[digest.Digest]entry
-	used     uint64                            // bytes of blobs
-	coming   uint64                            // bytes reserved by writers
-	pins     map[digest.Digest]map[string]bool // reasons by digest
-	pinned   map[string]map[digest.Digest]bool // the same by reason
-	log      *os.File                          // blobs/pins
-	fetching map[digest.Digest]bool            // partials in use
+	gc sync.Mutex // held by the one who collects
+
+	mu        sync.Mutex
+	roots     map[CID]*entry
+	byDigest  map[digest.Digest][]CID           // whole files
+	pinned    map[string]map[CID]bool           // by reason
+	log       *os.File                          // the index; nil once closed
+	lines     int                               // of the index
+	compactAt int                               // from so many on it may be written anew
+	stale     bool                              // it is to be written anew
+	coming    uint64                            // bytes reserved by writers
+	writers   map[*Writer]bool                  // who may be relying on blocks that nothing names yet
+	sweep     *sweep                            // the collection in progress, if any
+	views     map[digest.Digest]*view           // whole files on disk beside their blocks
+	viewed    uint64                            // their bytes, and those of views in the making
+	uses      map[string]map[digest.Digest]bool // views that must stay, by who needs them
 }
 
+// Root is a whole file or folder that the store holds.
+type Root struct {
+	CID    CID
+	Digest digest.Digest // plain SHA-256 of a file; zero for a folder, and for a file that nobody read whole
+	Bytes  uint64        // of the files in it
+	Folder bool
+}
+
+// Kind is "file" or "folder".
+func (r Root) Kind() string {
+	if r.Folder {
+		return kindFolderText
+	}
+	return kindFileText
+}
+
+// entry is a root, or a fetch of one that has begun.
 type entry struct {
-	bytes uint64
-	since time.Time // put or last opened: the collector takes the oldest
+	Root
+	part    bool
+	active  int // writers and readers at work: it stays
+	used    time.Time
+	reasons map[string]bool
 }
 
-// Open opens the store under dir/blobs, making it if need be, and sweeps what a crash left behind. quotaBytes bounds
-// the bytes kept; 0 means no bound.
+// partAge is how long a fetch that was broken off can be resumed.
+const partAge = 7 * 24 * time.Hour
+
+// Open opens the store in dir, making it if need be, and sweeps what a crash left behind. quotaBytes bounds the bytes
+// kept; 0 means no bound.
 func Open(dir string, quotaBytes uint64) (*Store, error) {
-	s := &Store{root: filepath.Join(dir, "blobs"), quota: quotaBytes, blobs: map[digest.Digest]entry{},
-		pins: map[digest.Digest]map[string]bool{}, pinned: map[string]map[digest.Digest]bool{}, fetching: map[digest.Digest]bool{}}
-	for _, d := range []string{s.root, s.dir("tmp"), s.dir("partial")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("open blob store: %w", err)
-		}
+	s := &Store{
+		root: dir, quota: quotaBytes, compactAt: compactAt, roots: map[CID]*entry{}, byDigest: map[digest.Digest][]CID{}, pinned: map[string]map[CID]bool{},
+		writers: map[*Writer]bool{}, views: map[digest.Digest]*view{}, uses: map[string]map[digest.Digest]bool{},
 	}
-	if err := s.sweep(time.Now()); err != nil {
-		return nil, fmt.Errorf("open blob store: %w", err)
-	}
-	if err := s.scan(); err != nil {
-		return nil, fmt.Errorf("open blob store: %w", err)
-	}
-	if err := s.openPins(); err != nil {
+	if err := s.open(); err != nil {
+		_ = s.Close()
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
 	return s, nil
 }
 
-// Close ends the pin log. The blobs need no closing.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.log == nil {
-		return nil
+func (s *Store) open() error {
+	if err := os.MkdirAll(s.root, 0o700); err != nil {
+		return err
 	}
-	err := s.log.Close()
-	s.log = nil
+	list, err := os.ReadDir(s.root)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	if n := older(names); n != "" {
+		return fmt.Errorf("%s was made by an earlier version (it has %q in it), which kept blobs in another form; move the folder away and start again: what the network holds is fetched again", s.root, n)
+	}
+	if err := s.clearViews(); err != nil {
+		return err
+	}
+	if s.disk, err = openDisk(s.root); err != nil {
+		return err
+	}
+	if err := s.openIndex(); err != nil {
+		return err
+	}
+	return s.expire(time.Now())
+}
+
+// expire lets fetches go that nobody resumed, and removes blocks that belong to nothing.
+func (s *Store) expire(now time.Time) error {
+	s.mu.Lock()
+	var old []indexLine
+	for c, e := range s.roots {
+		if e.part && now.Sub(e.used) > partAge {
+			old = append(old, indexLine{verb: "drop", cid: c})
+		}
+	}
+	for _, l := range old {
+		s.forget(l.cid)
+	}
+	err := s.write(false, old...)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	_, err = s.collect(context.Background(), 0)
 	return err
 }
 
-func (s *Store) dir(name string) string { return filepath.Join(s.root, name) }
-
-func (s *Store) path(d digest.Digest) string {
-	h := d.String()
-	return filepath.Join(s.root, h[:2], h)
+// Close ends the store; nothing may be using it.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+		s.log = nil
+	}
+	if s.disk.ds != nil {
+		errs = append(errs, s.disk.close())
+	}
+	return errors.Join(errs...)
 }
 
-// partialAge is how long a fetch that was broken off can be resumed.
-const partialAge = 24 * time.Hour
+// Blocks are the store's blocks, for reading. Whoever writes takes a Writer.
+func (s *Store) Blocks() blockstore.Blockstore { return s.disk }
 
-// sweep removes temporary files and old partial ones.
-func (s *Store) sweep(now time.Time) error {
-	tmp, err := os.ReadDir(s.dir("tmp"))
-	if err != nil {
-		return err
-	}
-	for _, f := range tmp {
-		if err := os.Remove(filepath.Join(s.dir("tmp"), f.Name())); err != nil {
-			return err
-		}
-	}
-	partial, err := os.ReadDir(s.dir("partial"))
-	if err != nil {
-		return err
-	}
-	for _, f := range partial {
-		i, err := f.Info()
-		if err != nil {
-			return err
-		}
-		if _, err := digest.Parse(f.Name()); err != nil || now.Sub(i.ModTime()) > partialAge {
-			if err := os.Remove(filepath.Join(s.dir("partial"), f.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
+// Source gives the store's blocks to those who walk a DAG.
+func (s *Store) Source() Source { return s.disk.Get }
 
-// scan learns which blobs are there. Their bytes are not read: the name was given after they were verified and synced.
-func (s *Store) scan() error {
-	shelves, err := os.ReadDir(s.root)
-	if err != nil {
-		return err
-	}
-	for _, shelf := range shelves {
-		if !shelf.IsDir() || len(shelf.Name()) != 2 {
-			continue
-		}
-		files, err := os.ReadDir(s.dir(shelf.Name()))
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			d, err := digest.Parse(f.Name())
-			if err != nil || f.Name()[:2] != shelf.Name() {
-				continue
-			}
-			i, err := f.Info()
-			if err != nil {
-				return err
-			}
-			s.blobs[d] = entry{uint64(i.Size()), i.ModTime()}
-			s.used += uint64(i.Size())
-		}
-	}
-	return nil
-}
-
-// Put stores what r yields, at most maxBytes, and returns its digest and length. The blob is durable on return.
+// Put stores what r yields, at most maxBytes, pinned under the reasons, and returns it. The blob is durable on return.
 // Errors: ErrTooLarge, ErrQuota, ErrDiskFull, or r's own.
-func (s *Store) Put(ctx context.Context, r io.Reader, maxBytes uint64) (digest.Digest, uint64, error) {
-	return s.put(ctx, r, maxBytes, nil)
-}
-
-// PutBytes stores b.
-func (s *Store) PutBytes(ctx context.Context, b []byte) (digest.Digest, error) {
-	d := digest.Of(b)
-	if s.Has(d) {
-		return d, nil
-	}
-	d, _, err := s.Put(ctx, bytes.NewReader(b), uint64(len(b)))
-	return d, err
+func (s *Store) Put(ctx context.Context, r io.Reader, maxBytes uint64, reasons ...string) (Root, error) {
+	return s.put(ctx, r, maxBytes, nil, reasons)
 }
 
 // PutExpect stores what r yields if it is the blob want of the given length; otherwise ErrMismatch, and nothing is kept.
-func (s *Store) PutExpect(ctx context.Context, r io.Reader, want digest.Digest, n uint64) error {
-	_, _, err := s.put(ctx, r, n, func(d digest.Digest, have uint64) error {
-		if d != want || have != n {
-			return fmt.Errorf("%w: want %s of %d bytes, have %s of %d", ErrMismatch, want, n, d, have)
+func (s *Store) PutExpect(ctx context.Context, r io.Reader, want digest.Digest, n uint64, reasons ...string) error {
+	_, err := s.put(ctx, r, n, func(have Root) error {
+		if have.Digest != want || have.Bytes != n {
+			return fmt.Errorf("%w: want %s of %d bytes, have %s of %d", ErrMismatch, want, n, have.Digest, have.Bytes)
 		}
 		return nil
-	})
+	}, reasons)
 	if errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("%w: more than %d bytes for %s", ErrMismatch, n, want)
 	}
 	return err
 }
 
-func (s *Store) put(ctx context.Context, r io.Reader, maxBytes uint64, check func(digest.Digest, uint64) error) (digest.Digest, uint64, error) {
-	f, err := os.CreateTemp(s.dir("tmp"), "put-")
-	if err != nil {
-		return digest.Digest{}, 0, diskError("store blob", err)
-	}
-	w := &writer{s: s, f: f, h: sha256.New()}
-	defer w.discard()
-	buf := make([]byte, 128<<10)
-	for {
-		if err := ctx.Err(); err != nil {
-			return digest.Digest{}, 0, fmt.Errorf("store blob: %w", err)
-		}
-		n, rerr := r.Read(buf)
-		if w.n+uint64(n) > maxBytes {
-			return digest.Digest{}, 0, fmt.Errorf("store blob: %w: more than %d bytes", ErrTooLarge, maxBytes)
-		}
-		if _, err := w.Write(buf[:n]); err != nil {
-			return digest.Digest{}, 0, err
-		}
-		if rerr == io.EOF {
-			break
-		}
-		if rerr != nil {
-			return digest.Digest{}, 0, fmt.Errorf("store blob: read: %w", rerr)
-		}
-	}
-	d := w.sum()
-	if check != nil {
-		if err := check(d, w.n); err != nil {
-			return d, w.n, err
-		}
-	}
-	return d, w.n, w.keep(d)
-}
-
-// writer is one blob on its way in. Its bytes are reserved against the quota as they come.
-type writer struct {
-	s        *Store
-	f        *os.File
-	h        hash.Hash
-	n        uint64 // bytes written and hashed
-	reserved uint64
-}
-
-// Write implements io.Writer.
-func (w *writer) Write(b []byte) (int, error) {
-	if err := w.s.reserve(w, w.n+uint64(len(b))); err != nil {
-		return 0, err
-	}
-	n, err := w.f.Write(b)
-	w.h.Write(b[:n])
-	w.n += uint64(n)
-	if err != nil {
-		return n, diskError("store blob", err)
-	}
-	return n, nil
-}
-
-func (w *writer) sum() (d digest.Digest) {
-	w.h.Sum(d[:0])
-	return d
-}
-
-// keep makes the bytes durable under their name. Everyone who stores the same blob at once may call it.
-func (w *writer) keep(d digest.Digest) error {
-	to := w.s.path(d)
-	if err := w.f.Chmod(0o444); err != nil {
-		return diskError("store blob", err)
-	}
-	if err := w.f.Sync(); err != nil {
-		return diskError("store blob", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return diskError("store blob", err)
-	}
-	// The name and the record of it change together: Collect must not remove a blob between the two.
-	w.s.mu.Lock()
-	err := os.Rename(w.f.Name(), to)
+func (s *Store) put(ctx context.Context, r io.Reader, maxBytes uint64, check func(Root) error, reasons []string) (Root, error) {
+	w := s.Write()
+	defer w.End()
+	h := sha256.New()
+	in := &counted{r: io.TeeReader(&limited{r: r, left: maxBytes, max: maxBytes}, h)}
+	top, err := BuildFile(ctx, in, w.put)
 	if err == nil {
-		if old, ok := w.s.blobs[d]; ok {
-			w.s.used -= old.bytes
-		}
-		w.s.blobs[d] = entry{w.n, time.Now()}
-		w.s.used += w.n
-		w.s.coming -= w.reserved // it counts as used now
-		w.reserved = 0
+		err = w.flush(ctx)
 	}
-	w.s.mu.Unlock()
 	if err != nil {
-		return diskError("store blob", err)
+		return Root{}, fmt.Errorf("store blob: %w", err)
 	}
-	if err := syncDir(filepath.Dir(to)); err != nil {
-		return diskError("store blob", err)
+	root := Root{CID: top.Cid(), Digest: digest.Digest(h.Sum(nil)), Bytes: in.n}
+	if check != nil {
+		if err := check(root); err != nil {
+			return root, err
+		}
 	}
-	if err := syncDir(w.s.root); err != nil { // the shelf may be new
-		return diskError("store blob", err)
+	return root, w.Keep(root, reasons...)
+}
+
+// limited errs when there is more than it may give.
+type limited struct {
+	r         io.Reader
+	left, max uint64
+}
+
+func (l *limited) Read(b []byte) (int, error) {
+	if uint64(len(b)) > l.left+1 {
+		b = b[:l.left+1]
+	}
+	n, err := l.r.Read(b)
+	if uint64(n) > l.left {
+		return 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, l.max)
+	}
+	l.left -= uint64(n)
+	return n, err
+}
+
+// Find is the file with a digest.
+func (s *Store) Find(d digest.Digest) (Root, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.file(d); e != nil {
+		return e.Root, true
+	}
+	return Root{}, false
+}
+
+// file is the entry of a whole file; the caller holds the lock.
+func (s *Store) file(d digest.Digest) *entry {
+	for _, c := range s.byDigest[d] {
+		if e := s.roots[c]; !e.part {
+			return e
+		}
 	}
 	return nil
 }
 
-// discard frees what is left: after keep only the reservation, otherwise the file too.
-func (w *writer) discard() {
-	w.s.release(w)
-	_ = w.f.Close()
-	if filepath.Dir(w.f.Name()) == w.s.dir("tmp") {
-		_ = os.Remove(w.f.Name()) // after keep there is none of that name
-	}
-}
+// Has reports whether the file with a digest is here, whole.
+func (s *Store) Has(d digest.Digest) bool { _, ok := s.Find(d); return ok }
 
-// Open opens a blob for reading; the caller closes it. A blob stays readable while it is open, even if collected.
-func (s *Store) Open(d digest.Digest) (*os.File, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, ok := s.blobs[d]
-	if !ok {
-		return nil, fmt.Errorf("blob %s: %w", d, ErrNotFound)
-	}
-	f, err := os.Open(s.path(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		delete(s.blobs, d)
-		s.used -= e.bytes
-		return nil, fmt.Errorf("blob %s: %w: its file is gone", d, ErrNotFound)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open blob %s: %w", d, err)
-	}
-	e.since = time.Now()
-	s.blobs[d] = e
-	return f, nil
-}
-
-// Has reports whether the blob is here.
-func (s *Store) Has(d digest.Digest) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.blobs[d]
-	return ok
-}
-
-// Size is the blob's length in bytes; false when it is not here.
+// Size is the file's length in bytes; false when it is not here.
 func (s *Store) Size(d digest.Digest) (uint64, bool) {
+	r, ok := s.Find(d)
+	return r.Bytes, ok
+}
+
+// Root is the whole file or folder of that name; false when it is not here.
+func (s *Store) Root(c CID) (Root, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.blobs[d]
-	return e.bytes, ok
+	if e := s.roots[c]; e != nil && !e.part {
+		return e.Root, true
+	}
+	return Root{}, false
 }
 
-// Path is the blob's file, which nobody may write to. Pin the blob for as long as the path is used.
-func (s *Store) Path(d digest.Digest) (string, error) {
-	if !s.Has(d) {
-		return "", fmt.Errorf("blob %s: %w", d, ErrNotFound)
-	}
-	return s.path(d), nil
-}
-
-// Verify reads the blob whole and compares it with its name. A blob that rotted on disk is removed, so that it can be
-// fetched again, and the error is ErrMismatch.
-func (s *Store) Verify(ctx context.Context, d digest.Digest) error {
-	f, err := s.Open(d)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, ctxReader{ctx, f}); err != nil {
-		return fmt.Errorf("verify blob %s: %w", d, err)
-	}
-	var have digest.Digest
-	h.Sum(have[:0])
-	if have == d {
-		return nil
-	}
+// Look is what the store holds or is fetching under a name.
+func (s *Store) Look(c CID) (Listed, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.remove(d); err != nil {
-		return err
+	e := s.roots[c]
+	if e == nil {
+		return Listed{}, false
 	}
-	return fmt.Errorf("verify blob %s: %w: the file on disk has %s and was removed; fetch it again", d, ErrMismatch, have)
+	return e.listed(), true
 }
 
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
+func (e *entry) listed() Listed {
+	return Listed{Root: e.Root, Whole: !e.part, Reasons: sortedKeys(e.reasons), Used: e.used}
 }
 
-func (r ctxReader) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
+// Listed is a root with why it is kept.
+type Listed struct {
+	Root
+	Whole   bool // false: a fetch that has not ended
+	Reasons []string
+	Used    time.Time
+}
+
+// List is everything that the store holds or is fetching, in the order of names.
+func (s *Store) List() []Listed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Listed, 0, len(s.roots))
+	for _, c := range s.sorted() {
+		list = append(list, s.roots[c].listed())
 	}
-	return r.r.Read(b)
+	return list
+}
+
+// Usage is what the store holds.
+type Usage struct {
+	Blobs       int    `json:"blobs"`
+	UsedBytes   uint64 `json:"used_bytes"`
+	PinnedBytes uint64 `json:"pinned_bytes"` // of the files; blocks that they share count for each
+	QuotaBytes  uint64 `json:"quota_bytes"`  // 0: no bound
+}
+
+// Usage is a snapshot.
+func (s *Store) Usage() Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := Usage{UsedBytes: s.used(), QuotaBytes: s.quota}
+	for _, e := range s.roots {
+		if e.part {
+			continue
+		}
+		u.Blobs++
+		if len(e.reasons) > 0 {
+			u.PinnedBytes += e.Bytes
+		}
+	}
+	return u
+}
+
+// used is the bytes on disk; the caller holds the lock.
+func (s *Store) used() uint64 { return s.disk.bytes() + s.viewed }
+
+// setRoot makes an entry of a whole root; the caller holds the lock, or is alone.
+func (s *Store) setRoot(r Root, used time.Time) *entry {
+	e := s.roots[r.CID]
+	if e == nil {
+		e = &entry{reasons: map[string]bool{}}
+		s.roots[r.CID] = e
+	}
+	e.Root, e.part, e.used = r, false, used
+	if !r.Digest.IsZero() && !slices.Contains(s.byDigest[r.Digest], r.CID) {
+		s.byDigest[r.Digest] = append(s.byDigest[r.Digest], r.CID)
+	}
+	return e
+}
+
+func (s *Store) setPart(c CID, bytes uint64, used time.Time) *entry {
+	e := s.roots[c]
+	if e == nil {
+		e = &entry{reasons: map[string]bool{}}
+		s.roots[c] = e
+	}
+	e.Root, e.part, e.used = Root{CID: c, Bytes: bytes}, true, used
+	return e
+}
+
+// forget drops an entry; its blocks stay until they are collected.
+func (s *Store) forget(c CID) {
+	e := s.roots[c]
+	if e == nil {
+		return
+	}
+	for r := range e.reasons {
+		s.clearPin(e, r)
+	}
+	delete(s.roots, c)
+	if e.Digest.IsZero() {
+		return
+	}
+	s.byDigest[e.Digest] = slices.DeleteFunc(s.byDigest[e.Digest], func(o CID) bool { return o == c })
+	if len(s.byDigest[e.Digest]) == 0 {
+		delete(s.byDigest, e.Digest)
+	}
 }
 
 // diskError names the one trouble that a person can mend.
@@ -378,14 +375,24 @@ func diskError(what string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%s: %w: free some space and try again: %w", what, ErrDiskFull, err)
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w: %w", what, ErrTrouble, err)
 }
 
-func syncDir(path string) error {
-	d, err := os.Open(path)
+// syncPath makes a file, or the names in a folder, durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
+	defer f.Close()
+	return f.Sync()
+}
+
+// clearViews removes the whole files of the last run: they are made of blocks whenever they are needed.
+func (s *Store) clearViews() error {
+	dir := filepath.Join(s.root, "views")
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Mkdir(dir, 0o700)
 }
