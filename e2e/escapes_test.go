@@ -22,7 +22,7 @@ import (
 var ends = map[string][]string{
 	"call-flood":       {cage.KilledCalls},
 	"deadlock":         {cage.KilledDeadlock, "wall"},
-	"disk-fill":        {"", "oom"},
+	"disk-fill":        {"", "oom", cage.KilledOutput}, // the memory's watcher may come late, and then /out is too much
 	"error-flood":      {cage.KilledOutput},
 	"exec-for-ever":    {cage.KilledCalls},
 	"fork-bomb":        {"", cage.KilledProcesses},
@@ -39,6 +39,7 @@ var ends = map[string][]string{
 	"output-many":      {cage.KilledFiles},
 	"output-names":     {cage.KilledFiles},
 	"output-place":     {cage.KilledFiles},
+	"race-death":       {"", cage.KilledCalls}, // with real threads it tries until it has lost often enough
 	"signal-flood":     {"", cage.KilledCalls},
 	"sleep":            {cage.KilledTime, "wall"},
 	"spin":             {"spin", "cpu"},
