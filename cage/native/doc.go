@@ -5,7 +5,8 @@
 // Three kinds of process take part. The Engine, here, in the node. A small C supervisor for each engine image in use,
 // the only one besides the node that sees host files; it composes each job's root (inputs read-only, an empty /tmp and
 // /out) and hands it over as a detached mount. And the zygote, in a user namespace of its own with nothing mapped but
-// one unprivileged identity and with empty mount, pid, net, ipc and uts namespaces, which forks each job into fresh ones.
+// one unprivileged identity and with empty mount, pid, net, ipc and uts namespaces, which forks each job into fresh
+// mount and pid namespaces (decision 22).
 //
 // A zygote is the engine image itself, if it links zygote/docklock.c (package folder zygote; see docklock.h): warm once,
 // forked for each job. Any other static program is executed for each job, by a supervisor that serves as its zygote.
