@@ -39,7 +39,7 @@ var ends = map[string][]string{
 	"output-many":      {cage.KilledFiles},
 	"output-names":     {cage.KilledFiles},
 	"output-place":     {cage.KilledFiles},
-	"race-death":       {"", cage.KilledCalls}, // with real threads it tries until it has lost often enough
+	"race-death":       {"", cage.KilledCalls}, // its threads call without end until they are killed, and with real ones a busy machine lets them call long
 	"signal-flood":     {"", cage.KilledCalls},
 	"sleep":            {cage.KilledTime, "wall"},
 	"spin":             {"spin", "cpu"},
