@@ -131,50 +131,9 @@ func (s *State) Nodes() []*Node {
 	return out
 }
 
-// AssignmentsOf lists the executions that a peer is to keep running, by job. An execution that is no longer listed is
-// to stop: its job has ended, or its part is lost or declined.
-func (s *State) AssignmentsOf(peer sign.PublicKey) []Assignment {
-	var out []Assignment
-	prefix := key(keyAssigned, peer[:])
-	for k := range s.m.Prefix(prefix) {
-		j, ok := s.Job(digest.Digest(k[len(prefix):]))
-		if !ok {
-			continue
-		}
-		x := j.Execution(peer)
-		if x == nil {
-			continue
-		}
-		out = append(out, Assignment{
-			Job: j.ID, Round: x.Round, Status: j.Status, Observed: x.Observed, LeaseMs: x.LeaseMs,
-			WorkDigest: j.WorkDigest, Memory: j.Memory, WallMs: j.WallMs, Hash: x.Hash,
-		})
-	}
-	return out
-}
-
 // Manifest is the bytes of that manifest and their holders.
 func (s *State) Manifest(d digest.Digest) (*Manifest, bool) {
 	return read[Manifest](s, key(keyManifests, d[:]))
-}
-
-// HoldsOf lists at most limit manifests that a peer is to hold and are above after (zero for the first page).
-func (s *State) HoldsOf(peer sign.PublicKey, after digest.Digest, limit int) []Hold {
-	var out []Hold
-	prefix := key(keyHolds, peer[:])
-	for k, v := range s.m.From(prefix, key(keyHolds, peer[:], after[:])) {
-		if len(out) == limit {
-			break
-		}
-		d := digest.Digest(k[len(prefix):])
-		if d == after {
-			continue
-		}
-		if m, ok := s.Manifest(d); ok {
-			out = append(out, Hold{Manifest: d, Blobs: m.Blobs, Held: len(v) == 1 && v[0] == 1})
-		}
-	}
-	return out
 }
 
 func hexBytes(h []byte) ([]byte, error) {
