@@ -3,10 +3,10 @@ package enc
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/lowhex"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/receipt"
 )
@@ -71,8 +71,8 @@ func (s *State) JobsByPrefix(prefix string, limit int) []digest.Digest {
 		return nil
 	}
 	pad := []byte(prefix + "0")[:len(prefix)+len(prefix)%2]
-	low, err := hexBytes(pad)
-	if err != nil {
+	low := make([]byte, len(pad)/2)
+	if lowhex.Decode(low, pad, "prefix") != nil {
 		return nil
 	}
 	even := low[:len(prefix)/2]
@@ -134,23 +134,6 @@ func (s *State) Nodes() []*Node {
 // Manifest is the bytes of that manifest and their holders.
 func (s *State) Manifest(d digest.Digest) (*Manifest, bool) {
 	return read[Manifest](s, key(keyManifests, d[:]))
-}
-
-func hexBytes(h []byte) ([]byte, error) {
-	out := make([]byte, len(h)/2)
-	for i := range h {
-		var v byte
-		switch c := h[i]; {
-		case c >= '0' && c <= '9':
-			v = c - '0'
-		case c >= 'a' && c <= 'f':
-			v = c - 'a' + 10
-		default:
-			return nil, fmt.Errorf("%q is not a lower-case hexadecimal digit", c)
-		}
-		out[i/2] = out[i/2]<<4 | v
-	}
-	return out, nil
 }
 
 // timeOf reads the time that a key of deadlines, sweep or dedupe begins with.
