@@ -79,7 +79,7 @@ func NewExchange(p *Host, store *blob.Store) *Exchange {
 		bitswap.EngineBlockstoreWorkerCount(16),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.WithClientOption(client.WithDontHaveTimeoutConfig(patience)),
-		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.welcome(id) }),
+		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.trades(id) }),
 	)
 	p.group.spawn(func() {
 		defer cancel()

@@ -72,12 +72,15 @@ func (p *Host) strange(speaks string, handles []protocol.ID) error {
 func (p *Host) peerEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
-		if !p.gate.member(e.Peer) { // its membership ended between the handshake and now
+		if !p.gate.admits(e.Peer) { // its membership ended between the handshake and now
 			_ = p.h.Network().ClosePeer(e.Peer)
 			return
 		}
 		_, ed := PublicKey(e.Peer)
-		if wrong := p.strange(e.ProtocolVersion, e.Protocols); !ed || wrong != nil {
+		if wrong := p.strange(e.ProtocolVersion, e.Protocols); !ed || wrong != nil || !p.gate.member(e.Peer) {
+			if p.lodge(e) {
+				return
+			}
 			p.stats.strangers.add(1)
 			if other := errors.Is(wrong, ErrOtherVersion); other && p.isBootstrap(e.Peer) {
 				p.log.Warn("a bootstrap peer is of another version, so this node cannot join by it", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "reason", wrong)
@@ -124,7 +127,7 @@ func (p *Host) dismiss(id peer.ID) {
 		p.mu.Lock()
 		p.visitors--
 		p.mu.Unlock()
-		if !p.isMember(id) { // it may have come again, as what it should be
+		if !p.isMember(id) && !p.isGuest(id) { // it may have come again, as what it should be
 			_ = p.h.Network().ClosePeer(id)
 		}
 	}) {
@@ -165,6 +168,7 @@ func (p *Host) left(id peer.ID) {
 	_, known := p.members[id]
 	delete(p.members, id)
 	p.mu.Unlock()
+	p.guestLeft(id)
 	p.dropPools(id)
 	if known {
 		p.log.Debug("peer gone", "peer", id)
