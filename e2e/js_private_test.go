@@ -19,6 +19,8 @@ func TestJavaScriptClientOfAPrivateNetwork(t *testing.T) {
 	key, id := js.key()
 	onLoopback(t)
 	t.Setenv("BPI_P2P_ALLOWED_PEERS", id)
+	t.Setenv("BPI_P2P_WEBSOCKET", "true")
+	t.Setenv("BPI_P2P_WEBSOCKET_PORT", "0")
 	t.Setenv("BPI_GATEWAY_ENABLED", "true")
 	t.Setenv("BPI_GATEWAY_OFFER", "true")
 	query := filepath.Join(t.TempDir(), "query.json")
@@ -62,6 +64,16 @@ func TestJavaScriptClientOfAPrivateNetwork(t *testing.T) {
 				n.holds(js, job, id, n.trust())
 			}
 			n.inviteJavaScript(js, key, id, slices.Concat(swarm, to)...)
+
+			// The way that a browser has.
+			i := slices.IndexFunc(status.Addresses, func(a string) bool { return strings.Contains(a, "/ws/") })
+			if i < 0 {
+				t.Fatalf("no WebSocket among %v", status.Addresses)
+			}
+			said, err := js.client(nil, slices.Concat(swarm, []string{"--network", status.Chain.Name, "--key", key, "--address", status.Addresses[i], "dial", "identify", "api:/v1/chain"})...)
+			if err != nil || !strings.Contains(said["api"].Raw, `"status":200`) {
+				t.Errorf("over a WebSocket: %v, %v", said, err)
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import { noise } from '@libp2p/noise'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { byteStream } from '@libp2p/utils'
+import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { decode, encode } from 'cborg'
@@ -52,7 +53,7 @@ export async function knock (address, privateKey, invited, { swarmKey, signal } 
   }
   const node = await createLibp2p({
     privateKey,
-    transports: [tcp()],
+    transports: [tcp(), webSockets()],
     connectionProtector: swarmKey == null ? undefined : preSharedKey({ psk: swarmKey }),
     connectionEncrypters: [door],
     streamMuxers: [yamux()]

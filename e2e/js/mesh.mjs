@@ -13,6 +13,7 @@ import { ping } from '@libp2p/ping'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { byteStream } from '@libp2p/utils'
+import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { decode } from 'cborg'
 import { createLibp2p } from 'libp2p'
@@ -31,7 +32,7 @@ export async function join (network, { privateKey, swarmKey } = {}) {
   const topic = `/bpci/${network}/services/1`
   const node = await createLibp2p({
     privateKey,
-    transports: [tcp()],
+    transports: [tcp(), webSockets()],
     connectionProtector: swarmKey == null ? undefined : preSharedKey({ psk: swarmKey }),
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
