@@ -151,6 +151,8 @@ func (n *Node) openMesh() error {
 	n.blobs = &blobs{
 		self: n.keys.node.Public(), store: n.store, exchange: p2p.NewExchange(n.host, n.store), host: n.host, ledger: n.ledger,
 	}
+	// What the chain names is found by its holders; what a person pinned here, by these records.
+	n.blobs.exchange.Provide(func() []blob.CID { return n.store.Pinned(userPin, p2p.MaxProvided) })
 	chainID := n.genesis.ChainID()
 	if n.pool, err = mempool.New(mempool.Config{Check: checkTx(chainID, n.ledger)}); err != nil {
 		return err
