@@ -235,7 +235,7 @@ func (p *Host) startDHT() error {
 	if p.cfg.DHTServer || p.cfg.onLoopbackOnly() {
 		mode = dht.ModeServer
 	}
-	d, err := dht.New(p.h, append(p.recordOptions(),
+	d, err := dht.New(p.as("the DHT", maxDHTMessage), append(p.recordOptions(),
 		dht.ProtocolPrefix(protocol.ID("/bpci/"+p.cfg.Network)),
 		dht.Mode(mode),
 		dht.RoutingTableRefreshPeriod(10*time.Minute),

@@ -34,6 +34,7 @@ const (
 	validateQueue     = 4096
 	outboundQueue     = 512
 	maxTopics         = 64
+	maxGossipMessage  = MaxFrame + 64<<10
 	deliverQueue      = 1024
 )
 
@@ -161,7 +162,7 @@ func (p *Host) startGossip() error {
 			d := digest.Sum("bpci/msg/1", []byte(m.GetTopic()), m.GetData())
 			return string(d[:])
 		}),
-		pubsub.WithMaxMessageSize(MaxFrame + 64<<10),
+		pubsub.WithMaxMessageSize(maxGossipMessage),
 		pubsub.WithPeerOutboundQueueSize(outboundQueue),
 		pubsub.WithValidateQueueSize(validateQueue),
 		pubsub.WithValidateWorkers(max(2, runtime.GOMAXPROCS(0))),
@@ -172,7 +173,7 @@ func (p *Host) startGossip() error {
 		pubsub.WithRawTracer(&tracer{stats: &p.stats}),
 		pubsub.WithLogger(p.log),
 	}
-	ps, err := pubsub.NewGossipSub(p.life, p.h, opts...)
+	ps, err := pubsub.NewGossipSub(p.life, p.as("gossip", maxGossipMessage), opts...)
 	if err != nil {
 		return fmt.Errorf("p2p: start gossip: %w", err)
 	}
