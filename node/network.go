@@ -78,6 +78,7 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 		{What: "messages of links whose queue was full", Count: s.LinkDropped}, {What: "links of peers that may have none", Count: s.LinkRefused},
 		{What: "requests over a peer's rate or share", Count: s.Busy}, {What: "streams that a peer kept waiting", Count: s.Slow},
 		{What: "connections to peers of other networks", Count: s.Strangers},
+		{What: "connections to the API or the gateway beyond an address's share", Count: b.n.connsRefused()},
 	} {
 		if l.Count > 0 {
 			out.Losses = append(out.Losses, l)
