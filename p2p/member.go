@@ -163,6 +163,9 @@ func (p *Host) left(id peer.ID) {
 	delete(p.members, id)
 	p.mu.Unlock()
 	p.dropPools(id)
+	if p.subs != nil {
+		p.subs.forget(id)
+	}
 	if known {
 		p.log.Debug("peer gone", "peer", id)
 	}
