@@ -32,6 +32,7 @@ type Host struct {
 	h     host.Host
 	dht   *dht.IpfsDHT   // nil on a client
 	ps    *pubsub.PubSub // nil on a client
+	subs  *subscriptions // nil on a client
 	guard *guard
 	gate  *gate
 	roll  *roll      // nil on an open network
@@ -243,7 +244,7 @@ func (p *Host) startDHT() error {
 	if p.cfg.DHTServer || p.cfg.onLoopbackOnly() {
 		mode = dht.ModeServer
 	}
-	d, err := dht.New(p.h, append(p.recordOptions(),
+	d, err := dht.New(p.as("the DHT", maxDHTMessage), append(p.recordOptions(),
 		dht.ProtocolPrefix(protocol.ID("/bpci/"+p.cfg.Network)),
 		dht.Mode(mode),
 		dht.RoutingTableRefreshPeriod(10*time.Minute),
