@@ -15,6 +15,7 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/transport"
@@ -41,6 +42,7 @@ type Host struct {
 	boot  []peer.AddrInfo
 	stats counters
 	trust atomic.Pointer[trust] // whom the DHT is made of; nil until Services says
+	moves moves
 
 	// life ends when the Host is closed; it is the parent of everything the Host starts by itself.
 	life  context.Context
@@ -79,6 +81,7 @@ func New(cfg Config) (*Host, error) {
 		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, guests: map[peer.ID]*guest{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
 		doorSlots: make(chan struct{}, doorsAtOnce),
 		openDoors: map[peer.ID]bool{}, bootErrors: map[peer.ID]string{},
+		moves: moves{proving: map[network.Conn]bool{}},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	defer func() {
@@ -156,6 +159,9 @@ func New(cfg Config) (*Host, error) {
 			return nil, err
 		}
 		if err = p.listen(); err != nil {
+			return nil, err
+		}
+		if err = p.watchMoves(); err != nil {
 			return nil, err
 		}
 		p.announce()
