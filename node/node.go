@@ -13,6 +13,7 @@ import (
 	"github.com/ipfs/go-datastore"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/consensus"
@@ -67,6 +68,7 @@ type Node struct {
 	sql      *sqlService
 	registry *prometheus.Registry
 	servers  []*server
+	bounds   []*api.Listener // of those that listen on TCP
 
 	evidence chan consensus.Evidence // to be reported
 
@@ -153,6 +155,8 @@ func (n *Node) openMesh() error {
 	n.blobs = &blobs{
 		self: n.keys.node.Public(), store: n.store, exchange: p2p.NewExchange(n.host, n.store), host: n.host, ledger: n.ledger,
 	}
+	// What the chain names is found by its holders; what a person pinned here, by these records.
+	n.blobs.exchange.Provide(func() []blob.CID { return n.store.Pinned(userPin, p2p.MaxProvided) })
 	chainID := n.genesis.ChainID()
 	if n.pool, err = mempool.New(mempool.Config{Check: checkTx(chainID, n.ledger)}); err != nil {
 		return err
