@@ -76,7 +76,9 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 		{What: "gossip to a peer whose queue was full", Count: s.GossipDropped}, {What: "gossip that this node was too slow for", Count: s.GossipUndelivered},
 		{What: "gossip that waited too long to be checked", Count: s.GossipThrottled}, {What: "gossip that was not valid", Count: s.GossipRejected},
 		{What: "messages of links whose queue was full", Count: s.LinkDropped}, {What: "links of peers that may have none", Count: s.LinkRefused},
-		{What: "requests over a peer's rate or share", Count: s.Busy}, {What: "connections to peers of other networks", Count: s.Strangers},
+		{What: "requests over a peer's rate or share", Count: s.Busy}, {What: "streams that a peer kept waiting", Count: s.Slow},
+		{What: "connections to peers of other networks", Count: s.Strangers},
+		{What: "connections to the API or the gateway beyond an address's share", Count: b.n.connsRefused()},
 	} {
 		if l.Count > 0 {
 			out.Losses = append(out.Losses, l)

@@ -13,6 +13,7 @@ import (
 	"github.com/ipfs/go-datastore"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/consensus"
@@ -67,6 +68,7 @@ type Node struct {
 	sql      *sqlService
 	registry *prometheus.Registry
 	servers  []*server
+	bounds   []*api.Listener // of those that listen on TCP
 
 	evidence chan consensus.Evidence // to be reported
 

@@ -170,6 +170,9 @@ func (p *Host) left(id peer.ID) {
 	p.mu.Unlock()
 	p.guestLeft(id)
 	p.dropPools(id)
+	if p.subs != nil {
+		p.subs.forget(id)
+	}
 	if known {
 		p.log.Debug("peer gone", "peer", id)
 	}

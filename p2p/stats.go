@@ -25,7 +25,7 @@ type counters struct {
 	gossipThrottled                   counter
 	gossipRejects, gossipIgnored      counter
 	linkDropped, linkRefused          counter
-	busy, penalties, strangers        counter
+	busy, slow, penalties, strangers  counter
 	refusals                          counter
 	blobIn, blobOut, blobBad          counter
 	gatePassed, gateOutsiders         counter
@@ -51,6 +51,7 @@ type Stats struct {
 	LinkDropped       uint64 `json:"link_dropped"` // a link's queue was full
 	LinkRefused       uint64 `json:"link_refused"` // a peer without the right to a link opened one
 	Busy              uint64 `json:"busy"`         // requests refused by rate or concurrency
+	Slow              uint64 `json:"slow"`         // streams closed because the peer kept them waiting
 	Penalties         uint64 `json:"penalties"`
 	Strangers         uint64 `json:"strangers"` // connections closed: another network, or none
 	Refused           uint64 `json:"refused"`   // by resource limits
@@ -85,7 +86,7 @@ func (p *Host) Stats() Stats {
 		GossipDropped: c.gossipDropped.value(), GossipUndelivered: c.gossipUndelivered.value(), GossipThrottled: c.gossipThrottled.value(),
 		GossipRejected: c.gossipRejects.value(), GossipIgnored: c.gossipIgnored.value(),
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
-		Busy: c.busy.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
+		Busy: c.busy.value(), Slow: c.slow.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
 		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
 		Gate: Gate{
 			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Foreign: c.gateForeign.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
@@ -201,6 +202,7 @@ var metrics = []metric{
 	total("link_dropped", "Link messages dropped because the queue was full.", func(c *counters) *counter { return &c.linkDropped }),
 	total("link_refused", "Links refused to peers without the right to one.", func(c *counters) *counter { return &c.linkRefused }),
 	total("requests_busy", "Requests refused by rate or concurrency.", func(c *counters) *counter { return &c.busy }),
+	total("streams_slow", "Streams closed because the peer kept a frame or an answer waiting.", func(c *counters) *counter { return &c.slow }),
 	total("penalties", "Times a peer was scored for what it sent.", func(c *counters) *counter { return &c.penalties }),
 	total("strangers", "Connections closed to peers of another network.", func(c *counters) *counter { return &c.strangers }),
 	total("resource_refusals", "Connections, streams and memory refused by resource limits.", func(c *counters) *counter { return &c.refusals }),
