@@ -23,7 +23,7 @@ const (
 	provideTimeout  = time.Minute
 	growEvery       = 10 * time.Second // while the mesh is small, it is looked at whether others have come
 	closest         = 20               // peers that keep a record: those closest to its key (Kademlia's k)
-	enoughHeard     = 3 // peers of the topic that a description should have reached at least
+	enoughHeard     = 3                // peers of the topic that a description should have reached at least
 )
 
 // announce signs and publishes on change and every minute.
