@@ -272,9 +272,12 @@ func meshFindings(s api.Status, m api.Network, now time.Time) []finding {
 			add("bootstrap", "warning", b.Address+" is not connected", "is that peer running, and its address right? See bootstrap in [p2p]")
 		}
 	}
-	if s.Peers == 0 {
+	switch {
+	case s.Peers == 0 && len(m.Bootstrap) > 0:
+		add("peers", "FAILED", "none connected, and none of those to join by answers", "name another peer of the network under bootstrap in [p2p], as bpi node status prints its address there, and restart this node")
+	case s.Peers == 0:
 		add("peers", "warning", "none connected", "name one under bootstrap in [p2p], unless this network has one peer")
-	} else {
+	default:
 		add("peers", "ok", fmt.Sprintf("%d connected", s.Peers), "")
 	}
 	list = append(list, reachFindings(m)...)

@@ -203,6 +203,13 @@ func TestNetworkDoctorNamesTheNextStep(t *testing.T) {
 	if f := got["reached"]; f.Status != "ok" || !strings.Contains(f.Detail, "through the relay of "+entrance[strings.LastIndex(entrance, "/")+1:]) {
 		t.Errorf("reached through a relay: %+v", f)
 	}
+	s.Peers = 0
+	for _, f := range meshFindings(s, m, now) {
+		got[f.Check] = f
+	}
+	if f := got["peers"]; f.Status != "FAILED" || !strings.Contains(f.Next, "name another peer of the network under bootstrap") {
+		t.Errorf("nobody to join by: %+v", f)
+	}
 	m.Addresses = m.Addresses[:1]
 	m.InvitationEnds, m.Reach.Asked[0].Ports[0].OK, s.DriftMs = uint64(now.Add(-time.Hour).UnixMilli()), true, 3
 	for _, f := range meshFindings(s, m, now) {
