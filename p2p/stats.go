@@ -33,6 +33,7 @@ type counters struct {
 	gateBanned, gateDials             counter
 	doorOpened, doorRefused, doorBusy counter
 	putOut                            counter
+	holesTried, holesMade             counter
 }
 
 // Stats is what the host has seen since it started.
@@ -57,7 +58,9 @@ type Stats struct {
 	Refused           uint64 `json:"refused"`   // by resource limits
 	BlobBytesIn       uint64 `json:"blob_bytes_in"`
 	BlobBytesOut      uint64 `json:"blob_bytes_out"`
-	BlobsBad          uint64 `json:"blobs_bad"` // bytes that were not what was asked for
+	BlobsBad          uint64 `json:"blobs_bad"`   // bytes that were not what was asked for
+	HolesTried        uint64 `json:"holes_tried"` // direct connections that were tried in place of relayed ones
+	HolesMade         uint64 `json:"holes_made"`
 
 	Gate Gate `json:"gate"`
 
@@ -88,6 +91,7 @@ func (p *Host) Stats() Stats {
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
 		Busy: c.busy.value(), Slow: c.slow.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
 		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
+		HolesTried: c.holesTried.value(), HolesMade: c.holesMade.value(),
 		Gate: Gate{
 			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Foreign: c.gateForeign.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
 			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
@@ -209,6 +213,8 @@ var metrics = []metric{
 	total("put_out", "Connections closed because the peer's membership ended.", func(c *counters) *counter { return &c.putOut }),
 	total("blob_in_bytes", "Blob bytes fetched from peers.", func(c *counters) *counter { return &c.blobIn }),
 	total("blob_out_bytes", "Blob bytes served to peers.", func(c *counters) *counter { return &c.blobOut }),
+	total("holes_tried", "Direct connections that were tried in place of relayed ones.", func(c *counters) *counter { return &c.holesTried }),
+	total("holes_made", "Direct connections that took the place of relayed ones.", func(c *counters) *counter { return &c.holesMade }),
 	total("blobs_bad", "Answers to fetches that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
 }
 
