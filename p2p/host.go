@@ -33,6 +33,7 @@ type Host struct {
 	dht   *dht.IpfsDHT   // nil on a client
 	ps    *pubsub.PubSub // nil on a client
 	subs  *subscriptions // nil on a client
+	flow  *flow          // nil on a client
 	guard *guard
 	gate  *gate
 	roll  *roll      // nil on an open network
