@@ -56,6 +56,9 @@ type Host struct {
 	pools     map[poolKey]*pool
 	wake      chan struct{} // pokes the bootstrap loop
 
+	// refreshing is held while the DHT is told to refresh its table: it must not be told so while it closes.
+	refreshing sync.Mutex
+
 	upgrader    transport.Upgrader // of a client's connections
 	doorSlots   chan struct{}      // who is at the door
 	notices     *Topic             // of members' papers; nil on an open network and on a client
@@ -184,7 +187,9 @@ func (p *Host) Close() error {
 			err = errors.Join(err, p.ways.close())
 		}
 		if p.dht != nil {
+			p.refreshing.Lock()
 			err = errors.Join(err, p.dht.Close())
+			p.refreshing.Unlock()
 		}
 		if p.h != nil {
 			err = errors.Join(err, p.h.Close())
