@@ -226,14 +226,19 @@ func (p *Host) askReach(ctx context.Context, i PeerInfo, ports []uint16) ReachPe
 		out.Error = err.Error()
 		return out
 	}
+	out.read(raw, ports)
+	return out
+}
+
+// read takes in an answer about ports.
+func (r *ReachPeer) read(raw []byte, ports []uint16) {
 	var a reachAnswer
 	if err := canon.Unmarshal(raw, &a); err != nil || len(a.Errors) != len(ports) {
-		out.Error = "it gave no answer that can be read"
-		return out
+		r.Error = "it gave no answer that can be read"
+		return
 	}
-	out.Observed = clip(a.Observed, 64)
+	r.Observed = clip(a.Observed, 64)
 	for n, words := range a.Errors {
-		out.Ports = append(out.Ports, ReachPort{Port: ports[n], OK: words == "", Error: clip(words, 200)})
+		r.Ports = append(r.Ports, ReachPort{Port: ports[n], OK: words == "", Error: clip(words, 200)})
 	}
-	return out
 }
