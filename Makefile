@@ -10,6 +10,8 @@ SHELL := bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 # What consensus is measured beside; bench/consensus/comet-kv/go.mod names the same version.
 COMETBFT    := v1.0.1
+# The IPFS node that blobs are exchanged with; e2e/kubo/go.mod names the same version.
+KUBO        := v0.43.0
 
 GO      ?= go
 CC      ?= gcc
@@ -117,7 +119,7 @@ sim-mesh: ## the service registry of NODES simulated nodes (default 64) on links
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts
 	@if [ -n "$$($(GO) list ./e2e/... 2>/dev/null)" ]; then \
-	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) $(GO) test -count=1 -timeout 15m ./e2e/...; fi
+	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_KUBO=$(KUBO_CACHE)/ipfs $(GO) test -count=1 -timeout 25m ./e2e/...; fi
 
 .PHONY: bench
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
@@ -131,6 +133,19 @@ BENCH_BIN      := build/bench
 
 $(COMETBFT_CACHE)/cometbft:
 	GOBIN=$(@D) $(GO) install github.com/cometbft/cometbft/cmd/cometbft@$(COMETBFT)
+
+# kubo as well. Its module is beside the tests that start it, so that nothing of it enters the main one.
+KUBO_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metanode/kubo-$(KUBO)
+
+$(KUBO_CACHE)/ipfs: e2e/kubo/go.mod
+	@mkdir -p $(@D)
+	cd e2e/kubo && CGO_ENABLED=0 $(GO) build -trimpath -o $@ github.com/ipfs/kubo/cmd/ipfs
+	@touch $@
+
+.PHONY: interop
+interop: build $(KUBO_CACHE)/ipfs ## blobs to and from kubo, 64 MiB each way, in the open and sealed; the rates are printed
+	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_KUBO=$(KUBO_CACHE)/ipfs BPI_INTEROP=1 \
+	  $(GO) test -count=1 -timeout 20m -v -run '^TestKubo' ./e2e
 
 .PHONY: bench-consensus
 bench-consensus: native $(COMETBFT_CACHE)/cometbft ## consensus beside CometBFT, the same load in one run; BENCH_QUICK=1 takes 3 minutes

@@ -33,7 +33,7 @@ func (n *Node) meshConfig() (p2p.Config, error) {
 		Bootstrap: cfg.Bootstrap, MaxPeers: cfg.MaxPeers, DataDir: n.cfg.ChainDir(), EnableEncryption: cfg.EnableEncryption,
 		LocalSubnets: subnets, Agent: "metanode/" + n.opts.Version, Logger: n.log.With("room", "p2p"), Registerer: n.registry,
 		Private: m.Private, SwarmKey: m.SwarmKey, NoQUIC: !cfg.EnableQUIC, WebSocket: cfg.WebSocket, WebSocketPort: int(cfg.WebSocketPort),
-		DHTServer: cfg.Reachable, Relay: cfg.RelayService,
+		DHTServer: cfg.Reachable, Relay: cfg.RelayService, ForeignPeers: cfg.ForeignPeers, MaxGuests: cfg.MaxGuests,
 	}, nil
 }
 
@@ -104,6 +104,13 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 	}
 	for _, x := range o.Bootstrap {
 		out.Bootstrap = append(out.Bootstrap, api.BootstrapPeer(x))
+	}
+	for _, f := range o.Foreign {
+		x := api.ForeignPeer{ID: f.ID, Agent: f.Agent, Listed: f.Listed, Connected: f.Connected, Error: f.Error}
+		if !f.Since.IsZero() {
+			x.SinceMs = uint64(f.Since.UnixMilli())
+		}
+		out.Foreign = append(out.Foreign, x)
 	}
 	return out, nil
 }

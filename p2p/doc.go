@@ -20,6 +20,7 @@
 //   - Handle and Call: request and response on persistent streams, with limits a peer.
 //   - Listener and DialStream: a net.Listener and a net.Conn over the mesh, for the HTTP API.
 //   - Services: who offers what, by signed descriptions, and messages to a service by its name (with package p2p/registry).
+//   - Guests: foreign peers, of no Metanode network, that speak Bitswap (kubo): blobs are exchanged with them (guest.go).
 //   - Exchange: blobs as blocks over Bitswap, verified one by one, resumed, from every provider at once; by CID, or by
 //     digest, whose CID peers are asked for (with package p2p/blob).
 //
@@ -33,7 +34,8 @@
 // # Lifetime
 //
 // New listens and answers; Run keeps the mesh together (bootstrap, saved peers) until its context ends or Close is
-// called, and returns when everything the Host started has ended. A client host (Config.Client) only dials.
+// called, and returns when everything the Host started has ended. A client host (Config.Client) only dials. A machine may
+// change its addresses meanwhile: others are told, and connections that do not survive it are made anew (moves.go).
 //
 // # What it does not do
 //

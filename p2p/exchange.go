@@ -83,7 +83,7 @@ func NewExchange(p *Host, store *blob.Store) *Exchange {
 		bitswap.WithTaskComparator(x.turns.first),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.WithClientOption(client.WithDontHaveTimeoutConfig(patience)),
-		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.welcome(id) }),
+		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.trades(id) }),
 	)
 	p.group.spawn(func() {
 		defer cancel()

@@ -38,11 +38,14 @@ func (w *watched) SendMessage(ctx context.Context, to peer.ID, m message.BitSwap
 	end := w.x.turns.begin(to, m.Size())
 	err := w.BitSwapNetwork.SendMessage(ctx, to, m)
 	end()
-	if err == nil {
+	switch {
+	case len(m.Blocks()) == 0:
+	case err == nil:
 		for _, b := range m.Blocks() {
 			w.x.p.stats.blobOut.add(uint64(len(b.RawData())))
 		}
-	} else if len(m.Blocks()) > 0 && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err)) {
+		w.x.p.served(to)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
 		// The largest block has more than a minute; a link that broke is noticed long before.
 		w.x.p.stats.slow.add(1)
 		w.x.p.penalise(to, PenaltyMajor, "it does not read the blocks that it asked for")
@@ -58,7 +61,7 @@ type receiver struct {
 // ReceiveMessage implements the receiver.
 func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	x := r.x
-	if !x.p.gate.welcome(from) {
+	if !x.p.gate.trades(from) {
 		return
 	}
 	for _, b := range m.Blocks() {
@@ -68,6 +71,9 @@ func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.B
 			x.p.penalise(from, PenaltyMajor, "a block that nobody asked it for: wrong bytes, or a gift")
 			return // nothing else of this message is believed
 		}
+	}
+	if len(m.Blocks()) > 0 {
+		x.p.served(from)
 	}
 	r.Receiver.ReceiveMessage(ctx, from, m)
 }

@@ -245,7 +245,7 @@ func FuzzMemberVersion(f *testing.F) {
 		if ok && version > 1 && MemberVersion(network) == s && version != Protocol {
 			t.Fatalf("%q is of version %d", s, version)
 		}
-		if err := p.strange(s); (err == nil) != (s == MemberVersion("testnet-1")) {
+		if err := p.strange(s, nil); (err == nil) != (s == MemberVersion("testnet-1")) {
 			t.Fatalf("%q: %v", s, err)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/transport"
@@ -42,6 +43,7 @@ type Host struct {
 	boot  []peer.AddrInfo
 	stats counters
 	trust atomic.Pointer[trust] // whom the DHT is made of; nil until Services says
+	moves moves
 
 	// life ends when the Host is closed; it is the parent of everything the Host starts by itself.
 	life  context.Context
@@ -50,6 +52,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	members   map[peer.ID]time.Time // connected and of this network, since when
+	guests    map[peer.ID]*guest    // connected and of none, for their blobs
 	visitors  int                   // strangers in their moment of grace
 	links     []*Links
 	protected []peer.ID // never let go to make room, bootstrap peers aside
@@ -79,9 +82,10 @@ func New(cfg Config) (*Host, error) {
 	}
 	p := &Host{
 		cfg: cfg, log: cfg.Logger, self: cfg.Key.Public(), group: newGroup(),
-		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
+		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, guests: map[peer.ID]*guest{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
 		doorSlots: make(chan struct{}, doorsAtOnce),
 		openDoors: map[peer.ID]bool{}, bootErrors: map[peer.ID]string{},
+		moves: moves{proving: map[network.Conn]bool{}},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	defer func() {
@@ -104,7 +108,12 @@ func New(cfg Config) (*Host, error) {
 	if err = p.openRoll(); err != nil {
 		return nil, err
 	}
-	p.gate = newGate(p.roll, &p.stats)
+	foreign, err := cfg.foreignPeers()
+	if err != nil {
+		return nil, err
+	}
+	delete(foreign, p.ID())
+	p.gate = newGate(p.roll, foreign, &p.stats)
 	if cfg.DataDir != "" && !cfg.Client {
 		if p.saved, err = openPeersFile(cfg.DataDir, cfg.Network); err != nil {
 			return nil, err
@@ -126,9 +135,11 @@ func New(cfg Config) (*Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.WithDialTimeout(10*time.Second),
 	)
-	if p.h, err = libp2p.New(append(opts, cfg.wire.options()...)...); err != nil {
+	inner, err := libp2p.New(append(opts, cfg.wire.options()...)...)
+	if err != nil {
 		return nil, fmt.Errorf("p2p: start libp2p: %w", err)
 	}
+	p.h = &sieve{inner, p.gate}
 	if err = p.dialThroughRelays(); err != nil {
 		return nil, err
 	}
@@ -152,6 +163,9 @@ func New(cfg Config) (*Host, error) {
 			return nil, err
 		}
 		if err = p.listen(); err != nil {
+			return nil, err
+		}
+		if err = p.watchMoves(); err != nil {
 			return nil, err
 		}
 		p.announce()
@@ -215,14 +229,17 @@ func (p *Host) ID() peer.ID { return PeerID(p.self) }
 func (p *Host) Network() string { return p.cfg.Network }
 
 // Addrs are the full multiaddrs under which the host is reached, /ip4/…/tcp/…/p2p/ID first. A client has none.
-func (p *Host) Addrs() []string {
-	suffix := "/p2p/" + p.h.ID().String()
+func (p *Host) Addrs() []string { return fullAddrs(p.h.Addrs(), p.h.ID()) }
+
+// fullAddrs puts plain TCP first, whose addresses people copy and every program dials, and others in their order.
+func fullAddrs(addrs []ma.Multiaddr, id peer.ID) []string {
+	suffix := "/p2p/" + id.String()
 	var tcps, others []string
-	for _, a := range p.h.Addrs() {
+	for _, a := range addrs {
 		if first, _ := ma.SplitFirst(a); first.Protocol().Code == ma.P_CIRCUIT { // through some relay: no address yet
 			continue
 		}
-		if _, err := a.ValueForProtocol(ma.P_TCP); err == nil {
+		if _, last := ma.SplitLast(a); last.Protocol().Code == ma.P_TCP { // a WebSocket's go on
 			tcps = append(tcps, a.String()+suffix)
 		} else {
 			others = append(others, a.String()+suffix)

@@ -29,6 +29,7 @@ type counters struct {
 	refusals                          counter
 	blobIn, blobOut, blobBad          counter
 	gatePassed, gateOutsiders         counter
+	gateForeign                       counter
 	gateBanned, gateDials             counter
 	doorOpened, doorRefused, doorBusy counter
 	putOut                            counter
@@ -68,6 +69,7 @@ type Stats struct {
 type Gate struct {
 	Passed      uint64 `json:"passed"`       // handshakes of members
 	Outsiders   uint64 `json:"outsiders"`    // handshakes of who is no member, closed
+	Foreign     uint64 `json:"foreign"`      // handshakes of foreign peers that the configuration lists, on a private network
 	Banned      uint64 `json:"banned"`       // handshakes of who sent garbage before, closed
 	Dials       uint64 `json:"dials"`        // own dials to outsiders and banned peers, not made
 	DoorOpened  uint64 `json:"door_opened"`  // admissions shown at the door and taken
@@ -87,7 +89,7 @@ func (p *Host) Stats() Stats {
 		Busy: c.busy.value(), Slow: c.slow.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
 		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
 		Gate: Gate{
-			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
+			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Foreign: c.gateForeign.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
 			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
 		},
 		Refusals: p.guard.list(),
@@ -220,6 +222,7 @@ var (
 var gateVerdicts = map[string]func(*counters) *counter{
 	"passed":       func(c *counters) *counter { return &c.gatePassed },
 	"outsider":     func(c *counters) *counter { return &c.gateOutsiders },
+	"foreign":      func(c *counters) *counter { return &c.gateForeign },
 	"banned":       func(c *counters) *counter { return &c.gateBanned },
 	"dial":         func(c *counters) *counter { return &c.gateDials },
 	"door_opened":  func(c *counters) *counter { return &c.doorOpened },
