@@ -172,9 +172,11 @@ func lines[T any](c *Client, ctx context.Context, path string, query url.Values,
 		return err
 	}
 	defer resp.Body.Close()
-	dec := json.NewDecoder(resp.Body)
+	body := &objects{r: resp.Body}
+	dec := json.NewDecoder(body)
 	for {
 		v := new(T)
+		body.came = 0
 		switch err := dec.Decode(v); {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -185,6 +187,22 @@ func lines[T any](c *Client, ctx context.Context, path string, query url.Values,
 			return err
 		}
 	}
+}
+
+// objects bounds what comes without an object of it being whole: the answer may be a stranger's.
+type objects struct {
+	r    io.Reader
+	came int
+}
+
+// Read implements io.Reader.
+func (o *objects) Read(p []byte) (int, error) {
+	if o.came > maxAnswer {
+		return 0, fmt.Errorf("an object of more than %d bytes", maxAnswer)
+	}
+	n, err := o.r.Read(p)
+	o.came += n
+	return n, err
 }
 
 // stream gives an answer's body as it comes.

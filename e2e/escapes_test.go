@@ -22,7 +22,7 @@ import (
 var ends = map[string][]string{
 	"call-flood":       {cage.KilledCalls},
 	"deadlock":         {cage.KilledDeadlock, "wall"},
-	"disk-fill":        {"", "oom", cage.KilledOutput}, // the memory's watcher may come late, and then /out is too much
+	"disk-fill":        {"oom"},
 	"error-flood":      {cage.KilledOutput},
 	"exec-for-ever":    {cage.KilledCalls},
 	"fork-bomb":        {"", cage.KilledProcesses},
@@ -39,7 +39,6 @@ var ends = map[string][]string{
 	"output-many":      {cage.KilledFiles},
 	"output-names":     {cage.KilledFiles},
 	"output-place":     {cage.KilledFiles},
-	"race-death":       {"", cage.KilledCalls}, // its threads call without end until they are killed, and with real ones a busy machine lets them call long
 	"signal-flood":     {"", cage.KilledCalls},
 	"sleep":            {cage.KilledTime, "wall"},
 	"spin":             {"spin", "cpu"},

@@ -87,7 +87,7 @@ func TestClaimsTakeNoMemory(t *testing.T) {
 		before := heap()
 		for _, h := range raiders {
 			for _, f := range s.framed() {
-				s.opens(t, h, f.id, foreignStreams, append(f.length(f.limit), 1))
+				s.opens(t, h, f.id, libraryStreams, append(f.length(f.limit), 1))
 				_, by := s.holds(h.ID())
 				claimed += uint64(by[f.id]) * f.limit
 			}

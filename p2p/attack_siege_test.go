@@ -40,9 +40,12 @@ type siege struct {
 }
 
 // newSiege has answers of answer bytes on rpc/large.
-func newSiege(t *testing.T, answer int) *siege {
+func newSiege(t *testing.T, answer int) *siege { return newSiegeOf(t, answer, 100) }
+
+// newSiegeOf has hosts with so many peers.
+func newSiegeOf(t *testing.T, answer, maxPeers int) *siege {
 	t.Helper()
-	s := &siege{m: newSimMesh(t, 3), news: make(chan string, 1024), linked: make(chan string, 16)}
+	s := &siege{m: newSimMeshOf(t, 3, maxPeers), news: make(chan string, 1024), linked: make(chan string, 16)}
 	s.victim, s.friend = s.m.hosts[0], s.m.hosts[1]
 	s.m.join(t)
 	v := s.victim

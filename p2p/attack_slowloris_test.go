@@ -69,7 +69,7 @@ func TestSilentStreamsEnd(t *testing.T) {
 				for _, h := range raiders {
 					_, by := s.holds(h.ID())
 					for id, n := range by {
-						if !idle[id] && n > 0 || n > foreignStreams {
+						if !idle[id] && n > 0 || n > libraryStreams {
 							return false
 						}
 					}

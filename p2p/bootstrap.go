@@ -52,12 +52,21 @@ func (p *Host) bootstrap() {
 		}
 		wait := p.dialRound(tries)
 		if n := p.memberCount(); n > refreshed && p.dht != nil {
-			p.dht.RefreshRoutingTable() // its answer comes on a channel that nobody has to read
+			p.refresh()
 			refreshed = n
 		} else if n < refreshed {
 			refreshed = n
 		}
 		timer.Reset(wait)
+	}
+}
+
+// refresh has the DHT look at its table again, unless the host is closed.
+func (p *Host) refresh() {
+	p.refreshing.Lock()
+	defer p.refreshing.Unlock()
+	if p.life.Err() == nil {
+		p.dht.RefreshRoutingTable() // its answer comes on a channel that nobody has to read
 	}
 }
 

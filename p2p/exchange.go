@@ -29,7 +29,8 @@ const (
 	blobPatience   = 3 * time.Second  // at least so long a block is waited for before another peer is asked for it, too
 	blobAsks       = 16               // questions for names under way; more wait
 	blobPending    = 1024             // blocks that one peer may wait for; the rest of its wish list is dropped
-	blobUnsent     = 16 << 20         // bytes under way to one peer
+	blobUnsent     = 4 << 20          // bytes under way to one peer
+	blobSenders    = 128              // messages with blocks under way to all: who does not read holds no more than a few of them
 	blobRemembered = 1 << 16          // blocks asked for that are remembered, to tell answers from gifts
 )
 
@@ -44,6 +45,7 @@ type Exchange struct {
 	slots chan struct{} // of fetches
 	asks  chan struct{} // of questions for names
 	asked *asked
+	turns *turns
 	alive *bsnetwork.ConnectEventManager
 
 	mu      sync.Mutex
@@ -67,7 +69,7 @@ type Progress struct {
 
 // NewExchange starts to serve the store's blobs.
 func NewExchange(p *Host, store *blob.Store) *Exchange {
-	x := &Exchange{p: p, store: store, slots: make(chan struct{}, blobFetches), asks: make(chan struct{}, blobAsks), asked: newAsked(blobRemembered), alive: bsnetwork.NewConnectEventManager(), flights: map[string]*flight{}}
+	x := &Exchange{p: p, store: store, slots: make(chan struct{}, blobFetches), asks: make(chan struct{}, blobAsks), asked: newAsked(blobRemembered), turns: newTurns(), alive: bsnetwork.NewConnectEventManager(), flights: map[string]*flight{}}
 	ctx, cancel := context.WithCancel(p.life)
 	patience := client.DefaultDontHaveTimeoutConfig()
 	patience.MinTimeout = blobPatience
@@ -75,9 +77,10 @@ func NewExchange(p *Host, store *blob.Store) *Exchange {
 		bitswap.MaxQueuedWantlistEntriesPerPeer(blobPending),
 		bitswap.MaxOutstandingBytesPerPeer(blobUnsent),
 		bitswap.MaxCidSize(maxCID),
-		bitswap.TaskWorkerCount(8),
+		bitswap.TaskWorkerCount(blobSenders),
 		bitswap.EngineTaskWorkerCount(8),
 		bitswap.EngineBlockstoreWorkerCount(16),
+		bitswap.WithTaskComparator(x.turns.first),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.WithClientOption(client.WithDontHaveTimeoutConfig(patience)),
 		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.trades(id) }),

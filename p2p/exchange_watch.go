@@ -2,11 +2,14 @@ package p2p
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 
 	"github.com/ipfs/boxo/bitswap/message"
 	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 
@@ -32,12 +35,20 @@ func (w *watched) Start(to ...bsnetwork.Receiver) {
 
 // SendMessage implements the network; blocks are sent with it alone.
 func (w *watched) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMessage) error {
+	end := w.x.turns.begin(to, m.Size())
 	err := w.BitSwapNetwork.SendMessage(ctx, to, m)
-	if err == nil && len(m.Blocks()) > 0 {
+	end()
+	switch {
+	case len(m.Blocks()) == 0:
+	case err == nil:
 		for _, b := range m.Blocks() {
 			w.x.p.stats.blobOut.add(uint64(len(b.RawData())))
 		}
 		w.x.p.served(to)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+		// The largest block has more than a minute; a link that broke is noticed long before.
+		w.x.p.stats.slow.add(1)
+		w.x.p.penalise(to, PenaltyMajor, "it does not read the blocks that it asked for")
 	}
 	return err
 }
@@ -71,7 +82,9 @@ func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.B
 // asks something itself: and a peer to which a connection comes up while it starts may not serve blobs yet. Whoever says
 // anew what it speaks is asked again.
 func (x *Exchange) watchPeers() {
-	sub, err := x.p.h.EventBus().Subscribe([]any{new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated)}, eventbus.BufSize(512), eventbus.Name("blobs"))
+	sub, err := x.p.h.EventBus().Subscribe([]any{
+		new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated), new(event.EvtPeerConnectednessChanged),
+	}, eventbus.BufSize(512), eventbus.Name("blobs"))
 	if err != nil {
 		x.p.log.Warn("a peer that does not answer at once is not asked for blobs before the next fetch", "err", err)
 		return
@@ -91,6 +104,10 @@ func (x *Exchange) watchPeers() {
 					x.alive.OnMessage(e.Peer)
 				case event.EvtPeerProtocolsUpdated:
 					x.alive.OnMessage(e.Peer)
+				case event.EvtPeerConnectednessChanged:
+					if e.Connectedness == network.NotConnected {
+						x.turns.forget(e.Peer)
+					}
 				}
 			}
 		}

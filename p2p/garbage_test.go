@@ -210,3 +210,43 @@ func FuzzParsePeer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAddress reads the addresses that invitations and configurations name.
+func FuzzAddress(f *testing.F) {
+	id := PeerID(sign.FromSeed(make([]byte, 32)).Public()).String()
+	f.Add("/ip4/192.0.2.1/tcp/4001/p2p/" + id)
+	f.Add("/ip6/2001:db8::1/udp/4001/quic-v1/p2p/" + id + "/p2p-circuit/p2p/" + id)
+	f.Add("/dns4/example.org/tcp/443/tls/ws/p2p/" + id)
+	f.Add("/p2p/" + id)
+	f.Fuzz(func(t *testing.T, s string) {
+		info, err := parseFull(s)
+		if err != nil {
+			return
+		}
+		if _, ok := PublicKey(info.ID); !ok || len(info.Addrs) != 1 {
+			t.Fatalf("%q reads as %v", s, info)
+		}
+		again, err := parseFull(info.Addrs[0].String() + "/p2p/" + info.ID.String())
+		if err != nil || again.ID != info.ID || !again.Addrs[0].Equal(info.Addrs[0]) {
+			t.Fatalf("%q reads as %v, which does not come back: %v, %v", s, info, again, err)
+		}
+	})
+}
+
+// FuzzMemberVersion reads what a peer calls itself before it has proved anything.
+func FuzzMemberVersion(f *testing.F) {
+	f.Add(MemberVersion("testnet-1"))
+	f.Add("/bpci/testnet-1")
+	f.Add("/bpci/4294967296/x")
+	f.Add("ipfs/0.1.0")
+	p := &Host{cfg: Config{Network: "testnet-1"}}
+	f.Fuzz(func(t *testing.T, s string) {
+		version, network, ok := ReadMemberVersion(s)
+		if ok && version > 1 && MemberVersion(network) == s && version != Protocol {
+			t.Fatalf("%q is of version %d", s, version)
+		}
+		if err := p.strange(s, nil); (err == nil) != (s == MemberVersion("testnet-1")) {
+			t.Fatalf("%q: %v", s, err)
+		}
+	})
+}

@@ -35,6 +35,7 @@ type Host struct {
 	dht   *dht.IpfsDHT   // nil on a client
 	ps    *pubsub.PubSub // nil on a client
 	subs  *subscriptions // nil on a client
+	flow  *flow          // nil on a client
 	guard *guard
 	gate  *gate
 	roll  *roll      // nil on an open network
@@ -58,6 +59,9 @@ type Host struct {
 	protected []peer.ID // never let go to make room, bootstrap peers aside
 	pools     map[poolKey]*pool
 	wake      chan struct{} // pokes the bootstrap loop
+
+	// refreshing is held while the DHT is told to refresh its table: it must not be told so while it closes.
+	refreshing sync.Mutex
 
 	upgrader    transport.Upgrader // of a client's connections
 	doorSlots   chan struct{}      // who is at the door
@@ -198,7 +202,9 @@ func (p *Host) Close() error {
 			err = errors.Join(err, p.ways.close())
 		}
 		if p.dht != nil {
+			p.refreshing.Lock()
 			err = errors.Join(err, p.dht.Close())
+			p.refreshing.Unlock()
 		}
 		if p.h != nil {
 			err = errors.Join(err, p.h.Close())

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"net/netip"
 	"strings"
 	"sync"
@@ -23,6 +22,13 @@ const (
 	strangerConnRPS   = 10
 	strangerConnBurst = 40
 )
+
+// maxConns is how many connections a host has each way.
+func maxConns(maxPeers int) int { return max(4*maxPeers, 128) }
+
+// sharedConns is how many of them a network may hold behind whose addresses many peers live: half, so that what comes
+// from there never keeps everybody else out. It is twice what the connection manager lets stay.
+func sharedConns(maxPeers int) int { return maxConns(maxPeers) / 2 }
 
 // Refusal is one kind of thing the resource manager refused.
 type Refusal struct {
@@ -53,7 +59,7 @@ func newGuard(c Config, total *counter) (*guard, error) {
 	scaling := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&scaling)
 	base := scaling.AutoScale()
-	conns := rcmgr.LimitVal(max(4*c.MaxPeers, 128))
+	conns := rcmgr.LimitVal(maxConns(c.MaxPeers))
 	limits := rcmgr.PartialLimitConfig{
 		System:    rcmgr.ResourceLimits{Conns: 2 * conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns, Streams: 64 * conns, StreamsInbound: 32 * conns, StreamsOutbound: 64 * conns},
 		Transient: rcmgr.ResourceLimits{Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns, Streams: 8 * conns, StreamsInbound: 4 * conns, StreamsOutbound: 8 * conns},
@@ -64,7 +70,7 @@ func newGuard(c Config, total *counter) (*guard, error) {
 	var v4, v6 []rcmgr.NetworkPrefixLimit
 	var rates []rate.PrefixLimit
 	for _, p := range c.LocalSubnets {
-		l := rcmgr.NetworkPrefixLimit{Network: p, ConnCount: math.MaxInt}
+		l := rcmgr.NetworkPrefixLimit{Network: p, ConnCount: sharedConns(c.MaxPeers)}
 		if p.Addr().Is4() {
 			v4 = append(v4, l)
 		} else {

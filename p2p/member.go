@@ -172,6 +172,7 @@ func (p *Host) left(id peer.ID) {
 	p.dropPools(id)
 	if p.subs != nil {
 		p.subs.forget(id)
+		p.flow.forget(id)
 	}
 	if known {
 		p.log.Debug("peer gone", "peer", id)

@@ -339,7 +339,13 @@ func FuzzPapers(f *testing.F) {
 
 func FuzzReach(f *testing.F) {
 	f.Add(canon.Must(&reachRequest{Ports: []uint16{4001}}))
+	f.Add(canon.Must(&reachAnswer{Observed: "192.0.2.1", Errors: []string{"", "refused"}}))
+	ports := []uint16{4001, 4002}
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		var a ReachPeer
+		if a.read(raw, ports); len(a.Ports) != 0 && len(a.Ports) != len(ports) || len([]rune(a.Observed)) > 64 || (a.Error == "") != (len(a.Ports) > 0) {
+			t.Fatalf("an answer about two ports was read as %+v", a)
+		}
 		if r, err := decodeReach(raw); err == nil && (len(r.Ports) == 0 || len(r.Ports) > maxReachPorts) {
 			t.Fatal("bounds")
 		}

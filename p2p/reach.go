@@ -243,17 +243,22 @@ func (p *Host) askReach(ctx context.Context, i PeerInfo, ports []uint16) ReachPe
 		out.Error = err.Error()
 		return out
 	}
+	out.read(raw, ports)
+	return out
+}
+
+// read takes in an answer about ports.
+func (r *ReachPeer) read(raw []byte, ports []uint16) {
 	var a reachAnswer
 	if err := canon.Unmarshal(raw, &a); err != nil || len(a.Errors) != len(ports) {
-		out.Error = "it gave no answer that can be read"
-		return out
+		r.Error = "it gave no answer that can be read"
+		return
 	}
-	out.Observed = clip(a.Observed, 64)
+	r.Observed = clip(a.Observed, 64)
 	if ip, err := netip.ParseAddr(a.Observed); err == nil {
-		out.NAT = !machineAddrs()[ip.Unmap().WithZone("")]
+		r.NAT = !machineAddrs()[ip.Unmap().WithZone("")]
 	}
 	for n, words := range a.Errors {
-		out.Ports = append(out.Ports, ReachPort{Port: ports[n], OK: words == "", Error: clip(words, 200)})
+		r.Ports = append(r.Ports, ReachPort{Port: ports[n], OK: words == "", Error: clip(words, 200)})
 	}
-	return out
 }

@@ -33,19 +33,21 @@ const (
 // recordOptions let the DHT hold who provides a service or a blob, and the descriptions that peers signed of themselves,
 // nothing else. Strangers write here, so that what they can fill is bounded.
 func (p *Host) recordOptions() []dht.Option {
+	rules := registry.Validator{Network: p.cfg.Network, Now: time.Now}
 	return []dht.Option{
 		dht.ProviderDatastore(newBoundedStore(maxProviders)),
 		dht.ProviderManagerOpts(kadrecords.ProvideValidity(providerValidity), kadrecords.ProviderAddrTTL(providerAddrs), kadrecords.CleanupInterval(providerAddrs)),
 		dht.ValueDatastore(newBoundedStore(maxValues)),
-		dht.Validator(record.NamespacedValidator{registry.Namespace: registry.Validator{Network: p.cfg.Network, Now: time.Now}}),
+		dht.Validator(record.NamespacedValidator{registry.Namespace: rules}),
 		dht.MaxRecordAge(registry.MaxLifetime), dht.ValueGCInterval(registry.MaxLifetime),
-		dht.OnRequestHook((&dhtGuard{p: p, writers: map[peer.ID]*rate.Limiter{}}).request),
+		dht.OnRequestHook((&dhtGuard{p: p, rules: rules, writers: map[peer.ID]*rate.Limiter{}}).request),
 	}
 }
 
-// dhtGuard bounds how many records one peer hands over.
+// dhtGuard bounds how many records one peer hands over, and scores who hands over what the rules refuse.
 type dhtGuard struct {
 	p       *Host
+	rules   registry.Validator
 	mu      sync.Mutex
 	writers map[peer.ID]*rate.Limiter // mu; at most maxDHTWriters
 }
@@ -56,6 +58,10 @@ func (g *dhtGuard) request(_ context.Context, s network.Stream, req *pb.Message)
 	}
 	id := s.Conn().RemotePeer()
 	if g.allow(id) {
+		// The library refuses it too, without a word. An honest peer's clock may be late, so it takes some.
+		if req.GetType() == pb.Message_PUT_VALUE && g.rules.Validate(string(req.GetKey()), req.GetRecord().GetValue()) != nil {
+			g.p.penalise(id, PenaltyMinor, "a DHT value that is not valid")
+		}
 		return
 	}
 	// The library goes on with the request that it has read; the next one needs a new stream, and the peer a better score.

@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,15 +27,18 @@ const simLink = 25 * time.Millisecond // one way
 // simMesh is hosts on a simulated network, under a bubble's clock: nothing waits for real time, and what is measured is
 // the time that the protocols take, whatever the machine.
 type simMesh struct {
-	net   *simnet.Simnet
-	used  int // addresses
-	hosts []*Host
-	runs  sync.WaitGroup
+	net      *simnet.Simnet
+	used     int // addresses
+	maxPeers int // of each host
+	hosts    []*Host
+	runs     sync.WaitGroup
 }
 
-func newSimMesh(t *testing.T, n int) *simMesh {
+func newSimMesh(t *testing.T, n int) *simMesh { return newSimMeshOf(t, n, 100) }
+
+func newSimMeshOf(t *testing.T, n, maxPeers int) *simMesh {
 	t.Helper()
-	m := &simMesh{net: &simnet.Simnet{LatencyFunc: simnet.StaticLatency(simLink), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	m := &simMesh{maxPeers: maxPeers, net: &simnet.Simnet{LatencyFunc: simnet.StaticLatency(simLink), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}}
 	for range n {
 		m.add(t)
 	}
@@ -47,12 +49,13 @@ func newSimMesh(t *testing.T, n int) *simMesh {
 // add makes one more host. It runs from start on.
 func (m *simMesh) add(t *testing.T) {
 	t.Helper()
-	key, err := sign.Generate(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m.addKey(t, newPrivate(t))
+}
+
+func (m *simMesh) addKey(t *testing.T, key sign.PrivateKey) {
+	t.Helper()
 	h, err := New(Config{
-		Key: key, Network: "testnet-1", ListenAddrs: []string{"127.0.0.1"}, EnableEncryption: true, MaxPeers: 100,
+		Key: key, Network: "testnet-1", ListenAddrs: []string{"127.0.0.1"}, EnableEncryption: true, MaxPeers: m.maxPeers,
 		wire: &wire{
 			extra: []libp2p.Option{m.link()}, listen: m.address(),
 		},

@@ -46,7 +46,7 @@ type Stats struct {
 	Delivered         uint64 `json:"gossip_delivered"`
 	GossipDropped     uint64 `json:"gossip_dropped"`     // a peer's outbound queue was full
 	GossipUndelivered uint64 `json:"gossip_undelivered"` // this node's subscriber was too slow
-	GossipThrottled   uint64 `json:"gossip_throttled"`   // the validation queue was full
+	GossipThrottled   uint64 `json:"gossip_throttled"`   // the validation queue was full, or a peer sent too much
 	GossipRejected    uint64 `json:"gossip_rejected"`
 	GossipIgnored     uint64 `json:"gossip_ignored"`
 	LinkDropped       uint64 `json:"link_dropped"` // a link's queue was full
@@ -200,7 +200,7 @@ var metrics = []metric{
 	total("gossip_delivered", "Messages delivered to this node.", func(c *counters) *counter { return &c.delivered }),
 	total("gossip_dropped", "Gossip dropped because a peer's outbound queue was full.", func(c *counters) *counter { return &c.gossipDropped }),
 	total("gossip_undelivered", "Gossip dropped because this node's subscriber was too slow.", func(c *counters) *counter { return &c.gossipUndelivered }),
-	total("gossip_throttled", "Gossip dropped because the validation queue was full.", func(c *counters) *counter { return &c.gossipThrottled }),
+	total("gossip_throttled", "Gossip dropped because the validation queue was full, or a peer or all together sent too much.", func(c *counters) *counter { return &c.gossipThrottled }),
 	total("gossip_rejected", "Gossip rejected as invalid.", func(c *counters) *counter { return &c.gossipRejects }),
 	total("gossip_ignored", "Gossip ignored as old, early or known.", func(c *counters) *counter { return &c.gossipIgnored }),
 	total("link_dropped", "Link messages dropped because the queue was full.", func(c *counters) *counter { return &c.linkDropped }),

@@ -72,6 +72,10 @@ func (p *Host) Join(name string, validate func(from sign.PublicKey, data []byte)
 			p.penalise(from, PenaltyMajor, "message too large on "+name) // no honest peer passes it on
 			return pubsub.ValidationReject
 		}
+		if !p.flow.take(from, len(m.Data), time.Now()) { // before it is looked at, which is work, too
+			p.stats.gossipThrottled.add(1)
+			return pubsub.ValidationIgnore
+		}
 		switch validate(key, m.Data) {
 		case Accept:
 			return pubsub.ValidationAccept
@@ -152,7 +156,7 @@ func (p *Host) startGossip() error {
 	params := pubsub.DefaultGossipSubParams()
 	params.HeartbeatInterval = time.Second
 	params.HeartbeatInitialDelay = 100 * time.Millisecond
-	p.subs = newSubscriptions(p)
+	p.subs, p.flow = newSubscriptions(p), newFlow()
 	opts := []pubsub.Option{
 		pubsub.WithGossipSubParams(params),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"crypto/sha256"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,10 +16,21 @@ import (
 // for whom there is no room in it then.
 func TestStrangersWhoCameFirstLoseTheirPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newSimMesh(t, 6)
+		m := newSimMesh(t, 1)
 		defer m.close()
 		node := m.hosts[0]
-		evil := newSybils(t, m, 30, []byte("anything"))
+		// All others are in the half of the key space that is far from the node, which has one bucket of twenty.
+		half := func(name []byte) byte { d := sha256.Sum256(name); return d[0] >> 7 }
+		target := []byte("0")
+		for half(target) == half([]byte(node.ID())) {
+			target[0]++
+		}
+		for len(m.hosts) < 6 {
+			if k := newPrivate(t); half([]byte(PeerID(k.Public()))) == half(target) {
+				m.addKey(t, k)
+			}
+		}
+		evil := newSybils(t, m, 30, target)
 		defer evil.close()
 		for _, h := range evil.hosts {
 			if err := h.Connect(t.Context(), peer.AddrInfo{ID: node.ID(), Addrs: node.h.Addrs()}); err != nil {

@@ -90,6 +90,7 @@ extern const struct call kill_calls[];
 /* --- watch.c */
 void start_watch(void);
 void tick(void);                                         /* wall clock, processor time, memory: ends the cage without a result past a limit */
+bool files_too_large(void);                              /* what the program has left in files is more than its memory */
 uint64_t cpu_us(void);
 void account(const struct process *p, const struct rusage *used); /* of a process that ended */
 

@@ -63,8 +63,17 @@ static void finish(struct tj_done *d)
 	exit(0);
 }
 
+/* What a program has left in files is there until the cage ends. Were it judged by the watch alone, a program that wrote
+ * too much would have a result or none, by how soon the watch looked. */
+static void judge_files(void)
+{
+	if (files_too_large())
+		finish_none(TJ_NONE_OOM);
+}
+
 void finish_done(int status)
 {
+	judge_files();
 	struct tj_done d = {.kind = TJ_DONE, .status = status};
 	finish(&d);
 	abort();
@@ -72,6 +81,7 @@ void finish_done(int status)
 
 void finish_killed(enum tj_reason reason)
 {
+	judge_files();
 	struct tj_done d = {.kind = TJ_DONE, .reason = reason, .status = SIGKILL};
 	uint64_t r = reason;
 	event(NULL, TJ_LIMIT, &r, sizeof r);

@@ -115,6 +115,12 @@ static uint64_t memory(void)
 	return bytes;
 }
 
+bool files_too_large(void)
+{
+	uint64_t held = files();
+	return held > given && held - given > job->memory_bytes;
+}
+
 void tick(void)
 {
 	static unsigned n;

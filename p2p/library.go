@@ -13,10 +13,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// foreign is the host as the libraries see it whose protocols are not of this package: gossip, the DHT and Bitswap. They
+// library is the host as the libraries see it whose protocols are not of this package: gossip, the DHT and Bitswap. They
 // read messages of a varint length and that many bytes, take the memory as soon as the length is there, and wait for the
 // rest for ever. Here a library is given a message when it is whole, and its peer is held to what intake.go says.
-type foreign struct {
+type library struct {
 	host.Host
 	p     *Host
 	what  string
@@ -26,26 +26,26 @@ type foreign struct {
 	streams map[peer.ID]int // mu: open ones, so that it is bounded by connections
 }
 
-// foreignStreams is how many streams one peer may have open to one library, whatever the names of its protocol. They may
+// libraryStreams is how many streams one peer may have open to one library, whatever the names of its protocol. They may
 // be silent for ever: gossip and Bitswap have nothing to say while there is no work.
-const foreignStreams = 32
+const libraryStreams = 32
 
 // as is the host for a library whose messages have at most limitBytes.
-func (p *Host) as(what string, limitBytes int) *foreign {
-	return &foreign{Host: p.h, p: p, what: what, limit: limitBytes, streams: map[peer.ID]int{}}
+func (p *Host) as(what string, limitBytes int) *library {
+	return &library{Host: p.h, p: p, what: what, limit: limitBytes, streams: map[peer.ID]int{}}
 }
 
 // SetStreamHandler implements host.Host.
-func (f *foreign) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
+func (f *library) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
 	f.Host.SetStreamHandler(id, f.wrap(handle))
 }
 
 // SetStreamHandlerMatch implements host.Host.
-func (f *foreign) SetStreamHandlerMatch(id protocol.ID, match func(protocol.ID) bool, handle network.StreamHandler) {
+func (f *library) SetStreamHandlerMatch(id protocol.ID, match func(protocol.ID) bool, handle network.StreamHandler) {
 	f.Host.SetStreamHandlerMatch(id, match, f.wrap(handle))
 }
 
-func (f *foreign) wrap(handle network.StreamHandler) network.StreamHandler {
+func (f *library) wrap(handle network.StreamHandler) network.StreamHandler {
 	return func(s network.Stream) {
 		from := s.Conn().RemotePeer()
 		if !f.enter(from) {
@@ -60,17 +60,17 @@ func (f *foreign) wrap(handle network.StreamHandler) network.StreamHandler {
 	}
 }
 
-func (f *foreign) enter(id peer.ID) bool {
+func (f *library) enter(id peer.ID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.streams[id] >= foreignStreams {
+	if f.streams[id] >= libraryStreams {
 		return false
 	}
 	f.streams[id]++
 	return true
 }
 
-func (f *foreign) leave(id peer.ID) {
+func (f *library) leave(id peer.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.streams[id]--; f.streams[id] == 0 {
@@ -81,7 +81,7 @@ func (f *foreign) leave(id peer.ID) {
 // wholeMessages is a stream that is read message by message. One goroutine reads, that of the library's handler.
 type wholeMessages struct {
 	network.Stream
-	f    *foreign
+	f    *library
 	from peer.ID
 	r    *bufio.Reader
 	held held
