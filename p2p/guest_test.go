@@ -185,6 +185,23 @@ func TestListedForeignPeerExchangesBlobsAndNothingElse(t *testing.T) {
 	}
 }
 
+// TestMemberThatIsListedAsForeignLosesWhatMembershipGave puts it out when its invitation ends; it comes back for blobs.
+func TestMemberThatIsListedAsForeignLosesWhatMembershipGave(t *testing.T) {
+	t.Parallel()
+	key := seeded(3)
+	a, _ := two(t, func(c *Config) { c.ForeignPeers = []string{PeerID(key.Public()).String()} })
+	j := testHost(t, invited(t, key, newTicket(t, 3*time.Second, a)))
+	eventually(t, "it is a member", func() bool { return a.isMember(j.ID()) })
+	eventually(t, "it is none any more", func() bool { return !a.isMember(j.ID()) && !a.gate.member(j.ID()) })
+	eventually(t, "it is back as a guest", func() bool {
+		_ = j.h.Connect(t.Context(), infoOf(t, a)) // past the door, where nothing would let it in
+		return a.isGuest(j.ID())
+	})
+	if _, err := j.Call(t.Context(), a.Self(), clockProto, nil); err == nil {
+		t.Error("it is answered like a member")
+	}
+}
+
 // TestUnlistedForeignPeerGetsNoBlockOfAPrivateNetwork asks a member by Bitswap.
 func TestUnlistedForeignPeerGetsNoBlockOfAPrivateNetwork(t *testing.T) {
 	t.Parallel()
