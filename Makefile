@@ -10,6 +10,8 @@ SHELL := bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 # What consensus is measured beside; bench/consensus/comet-kv/go.mod names the same version.
 COMETBFT    := v1.0.1
+# The IPFS node that blobs are exchanged with; e2e/kubo/go.mod names the same version.
+KUBO        := v0.43.0
 
 GO      ?= go
 CC      ?= gcc
@@ -131,6 +133,14 @@ BENCH_BIN      := build/bench
 
 $(COMETBFT_CACHE)/cometbft:
 	GOBIN=$(@D) $(GO) install github.com/cometbft/cometbft/cmd/cometbft@$(COMETBFT)
+
+# kubo as well. Its module is beside the tests that start it, so that nothing of it enters the main one.
+KUBO_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metanode/kubo-$(KUBO)
+
+$(KUBO_CACHE)/ipfs: e2e/kubo/go.mod
+	@mkdir -p $(@D)
+	cd e2e/kubo && CGO_ENABLED=0 $(GO) build -trimpath -o $@ github.com/ipfs/kubo/cmd/ipfs
+	@touch $@
 
 .PHONY: bench-consensus
 bench-consensus: native $(COMETBFT_CACHE)/cometbft ## consensus beside CometBFT, the same load in one run; BENCH_QUICK=1 takes 3 minutes
