@@ -65,6 +65,7 @@ var rooms = []room{
 	{dir: "cage/bench", floor: 4},
 	{dir: "bench/measure", floor: 4},
 	{dir: "bench/consensus", floor: 4, may: []string{"bench/measure"}},
+	{dir: "bench/p2p", floor: 4, may: []string{"bench/measure"}},
 	{dir: "examples", floor: 4},
 	{dir: "scripts", floor: 4},
 	{dir: "", floor: 4},
