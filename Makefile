@@ -119,7 +119,7 @@ sim-mesh: ## the service registry of NODES simulated nodes (default 64) on links
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts
 	@if [ -n "$$($(GO) list ./e2e/... 2>/dev/null)" ]; then \
-	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) $(GO) test -count=1 -timeout 15m ./e2e/...; fi
+	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_KUBO=$(KUBO_CACHE)/ipfs $(GO) test -count=1 -timeout 15m ./e2e/...; fi
 
 .PHONY: bench
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked
@@ -141,6 +141,11 @@ $(KUBO_CACHE)/ipfs: e2e/kubo/go.mod
 	@mkdir -p $(@D)
 	cd e2e/kubo && CGO_ENABLED=0 $(GO) build -trimpath -o $@ github.com/ipfs/kubo/cmd/ipfs
 	@touch $@
+
+.PHONY: interop
+interop: build $(KUBO_CACHE)/ipfs ## blobs to and from kubo, 64 MiB each way, in the open and sealed; the rates are printed
+	BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_KUBO=$(KUBO_CACHE)/ipfs BPI_INTEROP=1 \
+	  $(GO) test -count=1 -timeout 20m -v -run '^TestKubo' ./e2e
 
 .PHONY: bench-consensus
 bench-consensus: native $(COMETBFT_CACHE)/cometbft ## consensus beside CometBFT, the same load in one run; BENCH_QUICK=1 takes 3 minutes

@@ -58,13 +58,15 @@ func ParseCheck(stream []byte) (*Checked, error) {
 
 // Warnings says in words what may surprise in the answer of a checked query over tables.
 func Warnings(c *Checked, tables []Table) []string {
-	floats := false
+	var floats []string // the columns, of all tables
 	columns := map[string]bool{}
 	for _, t := range tables {
 		for _, col := range t.Columns {
 			columns[strings.ToLower(col.Name)] = true
 			up := strings.ToUpper(col.Type)
-			floats = floats || strings.Contains(up, "DOUBLE") || strings.Contains(up, "FLOAT") || strings.Contains(up, "REAL")
+			if strings.Contains(up, "DOUBLE") || strings.Contains(up, "FLOAT") || strings.Contains(up, "REAL") {
+				floats = append(floats, col.Name)
+			}
 		}
 	}
 	var out []string
@@ -80,8 +82,9 @@ func Warnings(c *Checked, tables []Table) []string {
 			}
 			out = append(out, fmt.Sprintf("%s is the job's virtual clock, not the time of day", strings.ToLower(f.Name)))
 		case "float-aggregate":
-			if floats {
-				out = append(out, fmt.Sprintf("%s over DOUBLE or FLOAT rounds in the order of the rows: cast to DECIMAL for exact digits", strings.ToLower(f.Name)))
+			if len(floats) > 0 {
+				out = append(out, fmt.Sprintf("%s over a DOUBLE or FLOAT, such as column %s, rounds in the order of the rows: cast that to DECIMAL for exact digits",
+					strings.ToLower(f.Name), floats[0]))
 			}
 		}
 	}

@@ -256,7 +256,7 @@ func TestCheckWarns(t *testing.T) {
 		t.Errorf("columns %v", c.Columns)
 	}
 	w := strings.Join(Warnings(c, []Table{users}), "\n")
-	for _, want := range []string{"LIMIT without ORDER BY", "random", "virtual clock", "sum over DOUBLE"} {
+	for _, want := range []string{"LIMIT without ORDER BY", "random", "virtual clock", "sum over a DOUBLE"} {
 		if !strings.Contains(w, want) {
 			t.Errorf("no warning of %q in:\n%s", want, w)
 		}

@@ -35,20 +35,42 @@ func (h *handler) putBlob(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	body := &upload{c: http.NewResponseController(w), timeout: h.o.IOTimeout, r: r.Body, left: size}
+	body := h.upload(w, r, size)
 	b, err := h.b.PutBlob(r.Context(), d, size, body)
-	if err == nil {
-		_ = body.c.SetReadDeadline(time.Time{})
-	}
 	h.reply(w, r, http.StatusOK, b, err)
 }
 
-// upload gives a body of exactly left bytes that must not stand still.
+// An upload may come slowly, and not for ever: its first bytes have a minute, and each second brings so many more.
+const (
+	uploadGrace   = time.Minute
+	uploadSlowest = 4 << 10
+)
+
+// upload gives a body of exactly left bytes that must not stand still, nor crawl.
 type upload struct {
 	c       *http.ResponseController
 	timeout time.Duration
 	r       io.Reader
 	left    uint64
+	came    uint64
+	began   time.Time // of the first read
+}
+
+func (h *handler) upload(w http.ResponseWriter, r *http.Request, bytes uint64) *upload {
+	return &upload{c: http.NewResponseController(w), timeout: h.o.IOTimeout, r: r.Body, left: bytes}
+}
+
+// deadline is when the next byte has to be here.
+func (u *upload) deadline(now time.Time) time.Time {
+	if u.began.IsZero() {
+		u.began = now
+	}
+	still := now.Add(u.timeout)
+	crawl := u.began.Add(uploadGrace + time.Duration(u.came/uploadSlowest)*time.Second)
+	if crawl.Before(still) {
+		return crawl
+	}
+	return still
 }
 
 var errLongBody = errors.New("body is longer than announced")
@@ -58,17 +80,21 @@ func (u *upload) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	_ = u.c.SetReadDeadline(time.Now().Add(u.timeout))
+	_ = u.c.SetReadDeadline(u.deadline(time.Now()))
 	if u.left == 0 {
 		var more [1]byte
 		n, err := u.r.Read(more[:])
 		if n > 0 {
 			return 0, Malformed("", "%v", errLongBody)
 		}
+		if errors.Is(err, io.EOF) {
+			_ = u.c.SetReadDeadline(time.Time{}) // what is done with the bytes may take its time
+		}
 		return 0, err
 	}
 	n, err := u.r.Read(p[:min(uint64(len(p)), u.left)])
 	u.left -= uint64(n)
+	u.came += uint64(n)
 	if errors.Is(err, io.EOF) && u.left > 0 {
 		return n, Malformed("", "body ends %d bytes early", u.left)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"time"
 )
 
 // carType is the media type of a CAR file.
@@ -50,11 +49,8 @@ func (h *handler) postDAGs(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	body := &upload{c: http.NewResponseController(w), timeout: h.o.IOTimeout, r: r.Body, left: uint64(r.ContentLength)}
+	body := h.upload(w, r, uint64(r.ContentLength))
 	list, err := h.b.ImportDAGs(r.Context(), body)
-	if err == nil {
-		_ = body.c.SetReadDeadline(time.Time{})
-	}
 	h.reply(w, r, http.StatusOK, list, err)
 }
 

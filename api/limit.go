@@ -100,14 +100,16 @@ func (l *limiter) evict(now time.Time) {
 func (h *handler) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := callerOf(r)
+		control := http.NewResponseController(w)
+		meetBody(control, r, h.o.IOTimeout)
+		// Deadlines of the connection's last request do not count for this one. What takes longer sets its own before it writes.
+		_ = control.SetWriteDeadline(time.Now().Add(h.o.IOTimeout))
 		if e := h.limits.enter(c, time.Now()); e != nil {
 			w.Header().Set("Connection", "close") // the body stays unread
 			h.fail(w, r, e)
 			return
 		}
 		defer h.limits.leave(c)
-		// Deadlines of the connection's last request do not count for this one.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)

@@ -49,7 +49,7 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.CallerRequests, 256)
 	def(&o.TotalRequests, 2048)
 	def(&o.MaxBlobBytes, 64<<30)
-	def(&o.IOTimeout, 30*time.Second)
+	def(&o.IOTimeout, ioTimeout)
 	def(&o.Heartbeat, 10*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

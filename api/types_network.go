@@ -19,6 +19,7 @@ type Network struct {
 	NAT            []NAT           `json:"nat"`
 	Reach          Reach           `json:"reach"`
 	Bootstrap      []BootstrapPeer `json:"bootstrap"`
+	Foreign        []ForeignPeer   `json:"foreign"`
 }
 
 // Connections is the number of open connections of one kind.
@@ -40,6 +41,7 @@ type Refusal struct {
 type GateCounts struct {
 	Passed      uint64 `json:"passed"`
 	Outsiders   uint64 `json:"outsiders"`
+	Foreign     uint64 `json:"foreign"`
 	Banned      uint64 `json:"banned"`
 	Dials       uint64 `json:"dials"`
 	DoorOpened  uint64 `json:"door_opened"`
@@ -98,6 +100,16 @@ type BootstrapPeer struct {
 	Address   string `json:"address"`
 	Connected bool   `json:"connected"`
 	Error     string `json:"error,omitempty"` // of the last dial
+}
+
+// ForeignPeer is a peer of no Metanode network, with which the node exchanges blobs.
+type ForeignPeer struct {
+	ID        string `json:"id"`
+	Agent     string `json:"agent,omitempty"` // as it calls itself
+	Listed    bool   `json:"listed"`          // in the node's configuration
+	Connected bool   `json:"connected"`
+	SinceMs   uint64 `json:"since_ms,omitzero"` // Unix milliseconds
+	Error     string `json:"error,omitempty"`   // of the last dial
 }
 
 // Revocation asks a node to revoke an invitation, and to tell the other members.

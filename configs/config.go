@@ -70,6 +70,8 @@ type P2P struct {
 	Inviters         []string `toml:"inviters" doc:"Keys, in hexadecimal digits, that may sign invitations and revocations besides the operators that the genesis document names."`
 	Invitation       string   `toml:"invitation" doc:"File with this peer's own invitation, which it shows to members. Relative to data_dir; bpi init --join and bpi network join write it."`
 	SwarmKey         string   `toml:"swarm_key" doc:"File with the network's swarm key, in kubo's format; it seals the network: who has not got it sees no handshake. Relative to data_dir; needs enable_quic = false."`
+	ForeignPeers     []string `toml:"foreign_peers" doc:"Peers of no Metanode network, kubo for one, with which blobs are exchanged and nothing else, on a private network, too: peer ids, or multiaddrs that end in /p2p/ID, which are dialed. See docs/network.md."`
+	MaxGuests        int      `toml:"max_guests" doc:"How many other peers of that kind an open network lets stay at once, each for as long as blocks go to it or come from it. A private network lets in none."`
 	SharedNetworks   []string `toml:"shared_networks" doc:"Networks, as CIDR, that many peers live behind: they are exempt from the limit of connections per address."`
 }
 
@@ -131,7 +133,7 @@ func Default() Config {
 		P2P: P2P{
 			ListenPort: 4001, ListenAddresses: []string{"0.0.0.0", "::"}, MaxPeers: 50, EnableEncryption: true,
 			Bootstrap: []string{}, FastPath: true, EnableQUIC: true, MDNS: true,
-			AllowedPeers: []string{}, Inviters: []string{}, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
+			AllowedPeers: []string{}, Inviters: []string{}, ForeignPeers: []string{}, MaxGuests: 8, SharedNetworks: []string{"127.0.0.0/8", "::1/128"},
 		},
 		Consensus: Consensus{BlockTimeMs: 5000, MaxTransactionsPerBlock: 5000, SignatureScheme: consensus.Ed25519.String(), ValidatorCount: 1},
 		Cage:      Cage{EnableSyscallFilter: true, EnableWitnessRecording: true, AllowMissingWalls: []string{}},
@@ -207,6 +209,7 @@ func (c *Config) Validate() error {
 	}
 
 	c.P2P.checkPrivate(bad)
+	c.P2P.checkForeign(bad)
 
 	if n := c.Consensus.BlockTimeMs; n < 10 || n > 3600_000 {
 		bad("consensus.block_time_ms", "%d: want 10 to 3600000", n)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/metanode/metanode/consensus"
@@ -40,6 +41,26 @@ func (p *P2P) checkPrivate(bad func(key, format string, args ...any)) {
 	}
 	if p.WebSocket && p.WebSocketPort != 0 && p.WebSocketPort == p.ListenPort {
 		bad("p2p.websocket_port", "%d is listen_port as well: WebSocket needs a port of its own, or 0", p.WebSocketPort)
+	}
+}
+
+// checkForeign refuses foreign peers that cannot be told who they are.
+func (p *P2P) checkForeign(bad func(key, format string, args ...any)) {
+	for _, s := range p.ForeignPeers {
+		i, err := p2p.ParseForeign(s)
+		if err != nil {
+			bad("p2p.foreign_peers", "%v", err)
+			continue
+		}
+		if k, ok := p2p.PublicKey(i.ID); ok && slices.Contains(p.AllowedPeers, p2p.PeerID(k).String()) {
+			bad("p2p.foreign_peers", "%s is one of allowed_peers as well: it is either a member or a foreign peer", i.ID)
+		}
+	}
+	if len(p.ForeignPeers) > p2p.MaxForeign {
+		bad("p2p.foreign_peers", "%d entries: at most %d", len(p.ForeignPeers), p2p.MaxForeign)
+	}
+	if p.MaxGuests < 0 || p.MaxGuests > 1000 {
+		bad("p2p.max_guests", "%d: want 0 to 1000", p.MaxGuests)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,5 +95,31 @@ func TestMeshIsReadFromTheFilesThatItNames(t *testing.T) {
 	}
 	if m, err := (&Config{}).Mesh(g, seeded(3).Public()); err != nil || m.Private != nil || m.SwarmKey != nil {
 		t.Errorf("an open network's mesh %+v, %v", m, err)
+	}
+}
+
+func TestForeignPeersAreNamedByIDOrAddress(t *testing.T) {
+	id := p2p.PeerID(seeded(7).Public()).String()
+	for _, good := range []string{id, "/ip4/192.0.2.7/tcp/4001/p2p/" + id} {
+		c := Default()
+		c.P2P.ForeignPeers = []string{good}
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for want, change := range map[string]func(*P2P){
+		"neither a peer id nor": func(p *P2P) { p.ForeignPeers = []string{"kubo"} },
+		"names no peer":         func(p *P2P) { p.ForeignPeers = []string{"/ip4/192.0.2.7/tcp/4001"} },
+		"allowed_peers as well": func(p *P2P) {
+			p.Private, p.AllowedPeers, p.ForeignPeers = true, []string{id}, []string{"/ip4/192.0.2.7/tcp/4001/p2p/" + id}
+		},
+		"at most 256":    func(p *P2P) { p.ForeignPeers = slices.Repeat([]string{id}, 257) },
+		"p2p.max_guests": func(p *P2P) { p.MaxGuests = -1 },
+	} {
+		c := Default()
+		change(&c.P2P)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
 	}
 }

@@ -28,7 +28,7 @@ func (n *testnet) at(p *peer, args ...string) string {
 }
 
 // tree is what a folder holds: the digest of each file, the target of each link.
-func tree(t *testing.T, root string) string {
+func tree(t testing.TB, root string) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {

@@ -181,7 +181,7 @@ func openToAll(t *testing.T, dir string) {
 	must(t, os.Chmod(dir, 0o777))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -2,8 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,74 +11,55 @@ import (
 )
 
 // wires is an Ethernet of its own for a testnet: a switch in one network namespace, and one for each peer, whose wire to
-// the switch the test pulls and plugs in again. Nothing of it touches the machine's own network.
+// the switch the test pulls and plugs in again.
 type wires struct {
-	t      testing.TB
-	prefix string
-}
-
-// ip runs the machine's ip command.
-func ip(args ...string) error {
-	out, err := exec.Command("ip", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	t    testing.TB
+	hub  *ether
+	list []*wire
 }
 
 // newWires lays wires for n peers, or says why this machine has none.
 func newWires(t testing.TB, n int) (*wires, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("network namespaces need root")
+	g, err := newGround(t)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		return nil, fmt.Errorf("network namespaces need the ip command: %w", err)
+	return g.lay(netip.MustParsePrefix("10.77.0.0/24"), n)
+}
+
+// lay lays wires for n peers in a subnet, of which they have the first addresses.
+func (g *ground) lay(subnet netip.Prefix, n int) (*wires, error) {
+	space, err := g.space("hub")
+	if err != nil {
+		return nil, err
 	}
-	w := &wires{t: t, prefix: fmt.Sprintf("e2e%d", os.Getpid())}
-	t.Cleanup(func() {
-		for i := range n {
-			_ = ip("netns", "del", w.space(i))
-		}
-		_ = ip("netns", "del", w.hub())
-	})
-	steps := [][]string{
-		{"netns", "add", w.hub()},
-		{"-n", w.hub(), "link", "add", "switch", "type", "bridge"},
-		{"-n", w.hub(), "link", "set", "switch", "up"},
+	hub, err := g.ether(space, "switch")
+	if err != nil {
+		return nil, err
 	}
+	w := &wires{t: g.t, hub: hub}
+	addr := subnet.Addr()
 	for i := range n {
-		steps = append(steps,
-			[]string{"netns", "add", w.space(i)},
-			[]string{"-n", w.hub(), "link", "add", wire(i), "type", "veth", "peer", "name", "eth0", "netns", w.space(i)},
-			[]string{"-n", w.hub(), "link", "set", wire(i), "master", "switch", "up"},
-			[]string{"-n", w.space(i), "addr", "add", address(i) + "/24", "dev", "eth0"},
-			[]string{"-n", w.space(i), "link", "set", "lo", "up"},
-			[]string{"-n", w.space(i), "link", "set", "eth0", "up"})
-	}
-	for _, s := range steps {
-		if err := ip(s...); err != nil {
+		space, err := g.space(fmt.Sprintf("p%d", i))
+		if err != nil {
 			return nil, err
 		}
+		addr = addr.Next()
+		end, err := hub.plug(space, netip.PrefixFrom(addr, subnet.Bits()), netip.Addr{})
+		if err != nil {
+			return nil, err
+		}
+		w.list = append(w.list, end)
 	}
 	return w, nil
 }
 
-func (w *wires) hub() string        { return w.prefix + "hub" }
-func (w *wires) space(i int) string { return fmt.Sprintf("%sp%d", w.prefix, i) }
-func wire(i int) string             { return fmt.Sprintf("wire%d", i) }
-func address(i int) string          { return fmt.Sprintf("10.77.0.%d", i+1) }
+func (w *wires) address(i int) string { return w.list[i].addr.Addr().String() }
 
 // cut pulls the wire of a peer, and gives what plugs it in again.
 func (w *wires) cut(i int) (heal func()) {
 	w.t.Helper()
-	if err := ip("-n", w.hub(), "link", "set", wire(i), "down"); err != nil {
-		w.t.Fatal(err)
-	}
-	return func() {
-		if err := ip("-n", w.hub(), "link", "set", wire(i), "up"); err != nil {
-			w.t.Error(err)
-		}
-	}
+	return w.list[i].cut()
 }
 
 // wired starts a chain of n founders, each on a wire of its own, as the guide tells people to. Without network namespaces
@@ -112,9 +93,9 @@ func (w *wires) founders(n int) *testnet {
 	for i := range n {
 		dir := net.home
 		if i > 0 {
-			dir = home(t)
+			dir = net.folder(fmt.Sprintf("f%d", i))
 		}
-		net.peers = append(net.peers, &peer{Name: fmt.Sprintf("founder%d", i), Dir: dir, Socket: filepath.Join(dir, "api.sock"), space: w.space(i)})
+		net.peers = append(net.peers, &peer{Name: fmt.Sprintf("founder%d", i), Dir: dir, Socket: filepath.Join(dir, "api.sock"), space: w.list[i].space})
 	}
 	begin := []string{"--new-chain", "--network", "wired", "--name", "founder0"}
 	for _, p := range net.peers[1:] {
@@ -126,20 +107,54 @@ func (w *wires) founders(n int) *testnet {
 	}
 	first := ""
 	for i, p := range net.peers {
-		t.Setenv("BPI_P2P_LISTEN_ADDRESSES", address(i))
 		if i == 0 {
-			first = "/ip4/" + address(0) + "/tcp/4001/p2p/" + strings.TrimSpace(made(p.Dir, begin...))
+			first = "/ip4/" + w.address(0) + "/tcp/4001/p2p/" + strings.TrimSpace(made(p.Dir, begin...))
 		} else {
 			made(p.Dir, "--genesis", filepath.Join(net.home, "genesis.cbor"), "--bootstrap", first)
 		}
 		net.start(p)
 	}
-	t.Setenv("BPI_P2P_LISTEN_ADDRESSES", "") // for what follows, each has its own in its configuration
-	os.Unsetenv("BPI_P2P_LISTEN_ADDRESSES")
 	for _, p := range net.peers {
 		net.ready(p)
 	}
 	return net
+}
+
+// folder makes a home inside of the network's own, so that it is there for as long as the network is.
+func (n *testnet) folder(name string) string {
+	n.t.Helper()
+	dir := filepath.Join(n.home, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		n.t.Fatal(err)
+	}
+	return dir
+}
+
+// follower makes a peer at the end of a wire that follows the chain, by the addresses of others, and starts it.
+func (n *testnet) follower(name string, w *wire, bootstrap ...string) *peer {
+	n.t.Helper()
+	dir := n.folder(name)
+	args := []string{"init", "--genesis", filepath.Join(n.home, "genesis.cbor")}
+	for _, b := range bootstrap {
+		args = append(args, "--bootstrap", b)
+	}
+	if r := n.runWith(dir, args...); r.code != 0 {
+		n.t.Fatalf("init %s: exit code %d\n%s%s", name, r.code, r.stdout, r.stderr)
+	}
+	p := &peer{Name: name, Dir: dir, Socket: filepath.Join(dir, "api.sock"), space: w.space}
+	n.peers = append(n.peers, p)
+	n.start(p)
+	return p
+}
+
+// bootstrapAddress is the one under which others of its networks join by a founder.
+func (w *wires) bootstrapAddress(n *testnet, i int) string {
+	n.t.Helper()
+	s, err := n.client(n.peers[i]).Status(n.t.Context())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return "/ip4/" + w.address(i) + "/tcp/4001/p2p/" + s.Peer
 }
 
 // TestWiresPulled cuts one of four off, and then a second: the chain goes on, then stands, and goes on when both are back.

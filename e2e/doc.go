@@ -1,4 +1,5 @@
 // Package e2e holds the tests that run whole networks: several processes of the real program on loopback, with real
 // disks, real cages and real faults. They need the binaries (BPI_BIN and BPI_ENGINE, which `make e2e` sets) and user
-// namespaces, and skip with the reason where one is missing.
+// namespaces, and skip with the reason where one is missing. Those with a client in JavaScript (folder js) need npm and its
+// registry once, for packages that stay in the user's cache.
 package e2e

@@ -47,7 +47,7 @@ func TestEveryCommandWorksThroughAPeer(t *testing.T) {
 	has(must("network", "peers"), n.peers[0].Name)
 	has(must("network", "ping", "--count", "2"), "ms")
 	// These are for who administers the peer, and say so: TestServicesOfANetworkAreFoundAndUsed is of such a key.
-	for _, line := range [][]string{{"network", "resources"}, {"network", "members"}, {"blob", "gc"}} {
+	for _, line := range [][]string{{"network", "resources"}, {"network", "members"}, {"network", "guests"}, {"blob", "gc"}} {
 		if r := through(line...); r.code != 1 || !strings.Contains(r.stderr, "admins of [api]") {
 			t.Errorf("bpi --peer … %s: exit code %d\n%s", strings.Join(line, " "), r.code, r.stderr)
 		}

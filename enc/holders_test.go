@@ -17,7 +17,7 @@ func TestDatasetIsHeldByWantedPeers(t *testing.T) {
 		t.Fatalf("%+v", m)
 	}
 	for i, p := range m.Assigned {
-		holds := c.s.HoldsOf(p, digest.Digest{}, 10)
+		holds := NewDesk(p).Holds(c.s, 10)
 		if len(holds) != 1 || holds[0].Manifest != testList || holds[0].Held || len(holds[0].Blobs) != 2 {
 			t.Fatalf("holds %+v", holds)
 		}
@@ -43,7 +43,7 @@ func TestDatasetIsHeldByWantedPeers(t *testing.T) {
 			t.Error("the draining node is still to hold the bytes")
 		}
 	}
-	if len(m.Assigned) != 3 || m.Complete || len(c.s.HoldsOf(gone, digest.Digest{}, 10)) != 0 {
+	if len(m.Assigned) != 3 || m.Complete || len(NewDesk(gone).Holds(c.s, 10)) != 0 {
 		t.Errorf("%+v", m)
 	}
 	c.block()

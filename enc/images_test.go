@@ -111,7 +111,7 @@ func TestWithdrawnBytesAreHeldNoMore(t *testing.T) {
 	if e := c.events[len(c.events)-1]; e.Kind != EventImageWithdrawn || e.Subject != testImage || e.Actor != c.client.Public() {
 		t.Errorf("event %+v", e)
 	}
-	if _, ok := c.s.ImageBytes(testImage); !ok || len(c.s.HoldsOf(c.nodes[0].Public(), digest.Digest{}, 10)) == 0 {
+	if _, ok := c.s.ImageBytes(testImage); !ok || len(NewDesk(c.nodes[0].Public()).Holds(c.s, 10)) == 0 {
 		t.Error("another name stands on the image, and it is forgotten")
 	}
 	withdraw(1, CatalogImages, "same", 1)
@@ -123,7 +123,7 @@ func TestWithdrawnBytesAreHeldNoMore(t *testing.T) {
 		t.Error("the blob of no manifest is known")
 	}
 	for _, k := range c.nodes {
-		for _, h := range c.s.HoldsOf(k.Public(), digest.Digest{}, 10) {
+		for _, h := range NewDesk(k.Public()).Holds(c.s, 10) {
 			if h.Manifest == testImage {
 				t.Error("a peer is to hold what nobody names")
 			}

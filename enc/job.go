@@ -175,7 +175,8 @@ type Assignment struct {
 	Round      uint32 // to commit or decline for
 	Status     Status // of the job: in StatusRevealing a committed peer reveals
 	Observed   Observed
-	LeaseMs    uint64 // agreed time: renew or answer before it
+	LeaseMs    uint64        // agreed time: renew or answer before it
+	Work       *receipt.Work // not modified
 	WorkDigest digest.Digest
 	Memory     uint64
 	WallMs     uint64

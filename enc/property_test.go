@@ -145,7 +145,7 @@ func (c *chain) randomCommand(r *rand.Rand) []byte {
 		return c.cmd(testKey("client", r.Intn(3)), p).Encode()
 	}
 	j := c.job(ids[r.Intn(len(ids))])
-	if a := c.s.AssignmentsOf(node.Public()); len(a) > 0 && r.Intn(8) > 0 {
+	if a := NewDesk(node.Public()).Assignments(c.s); len(a) > 0 && r.Intn(8) > 0 {
 		j = c.job(a[r.Intn(len(a))].Job)
 	}
 	if len(j.Executions) > 0 && r.Intn(10) > 0 {

@@ -3,10 +3,10 @@ package enc
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"github.com/metanode/metanode/internal/canon"
 	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/lowhex"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/receipt"
 )
@@ -71,8 +71,8 @@ func (s *State) JobsByPrefix(prefix string, limit int) []digest.Digest {
 		return nil
 	}
 	pad := []byte(prefix + "0")[:len(prefix)+len(prefix)%2]
-	low, err := hexBytes(pad)
-	if err != nil {
+	low := make([]byte, len(pad)/2)
+	if lowhex.Decode(low, pad, "prefix") != nil {
 		return nil
 	}
 	even := low[:len(prefix)/2]
@@ -131,67 +131,9 @@ func (s *State) Nodes() []*Node {
 	return out
 }
 
-// AssignmentsOf lists the executions that a peer is to keep running, by job. An execution that is no longer listed is
-// to stop: its job has ended, or its part is lost or declined.
-func (s *State) AssignmentsOf(peer sign.PublicKey) []Assignment {
-	var out []Assignment
-	prefix := key(keyAssigned, peer[:])
-	for k := range s.m.Prefix(prefix) {
-		j, ok := s.Job(digest.Digest(k[len(prefix):]))
-		if !ok {
-			continue
-		}
-		x := j.Execution(peer)
-		if x == nil {
-			continue
-		}
-		out = append(out, Assignment{
-			Job: j.ID, Round: x.Round, Status: j.Status, Observed: x.Observed, LeaseMs: x.LeaseMs,
-			WorkDigest: j.WorkDigest, Memory: j.Memory, WallMs: j.WallMs, Hash: x.Hash,
-		})
-	}
-	return out
-}
-
 // Manifest is the bytes of that manifest and their holders.
 func (s *State) Manifest(d digest.Digest) (*Manifest, bool) {
 	return read[Manifest](s, key(keyManifests, d[:]))
-}
-
-// HoldsOf lists at most limit manifests that a peer is to hold and are above after (zero for the first page).
-func (s *State) HoldsOf(peer sign.PublicKey, after digest.Digest, limit int) []Hold {
-	var out []Hold
-	prefix := key(keyHolds, peer[:])
-	for k, v := range s.m.From(prefix, key(keyHolds, peer[:], after[:])) {
-		if len(out) == limit {
-			break
-		}
-		d := digest.Digest(k[len(prefix):])
-		if d == after {
-			continue
-		}
-		if m, ok := s.Manifest(d); ok {
-			out = append(out, Hold{Manifest: d, Blobs: m.Blobs, Held: len(v) == 1 && v[0] == 1})
-		}
-	}
-	return out
-}
-
-func hexBytes(h []byte) ([]byte, error) {
-	out := make([]byte, len(h)/2)
-	for i := range h {
-		var v byte
-		switch c := h[i]; {
-		case c >= '0' && c <= '9':
-			v = c - '0'
-		case c >= 'a' && c <= 'f':
-			v = c - 'a' + 10
-		default:
-			return nil, fmt.Errorf("%q is not a lower-case hexadecimal digit", c)
-		}
-		out[i/2] = out[i/2]<<4 | v
-	}
-	return out, nil
 }
 
 // timeOf reads the time that a key of deadlines, sweep or dedupe begins with.

@@ -32,7 +32,7 @@ func TestJobIsSealedAtQuorumAndLateRevealIsRecorded(t *testing.T) {
 		if n.UsedSlots != 0 || n.UsedMemory != 0 {
 			t.Errorf("node still counts %d slots, %d bytes", n.UsedSlots, n.UsedMemory)
 		}
-		if len(c.s.AssignmentsOf(x.Peer)) != 0 {
+		if len(NewDesk(x.Peer).Assignments(c.s)) != 0 {
 			t.Error("the peer is still assigned")
 		}
 	}
@@ -276,7 +276,7 @@ func TestOnlyTheClientCancels(t *testing.T) {
 		t.Fatalf("%+v", j)
 	}
 	for _, n := range c.s.Nodes() {
-		if n.UsedSlots != 0 || len(c.s.AssignmentsOf(n.Peer)) != 0 {
+		if n.UsedSlots != 0 || len(NewDesk(n.Peer).Assignments(c.s)) != 0 {
 			t.Errorf("node %+v still works on it", n)
 		}
 	}

@@ -52,7 +52,7 @@ const (
 	keyDeadlines  = "deadlines/"  // time, job → nothing: when Begin must look at the job
 	keySweep      = "sweep/"      // time, kind, id → nothing: housekeeping that may be late
 	keyDedupe     = "dedupe/"     // expiry, command → nothing
-	keyAssigned   = "assigned/"   // peer, job → nothing: what AssignmentsOf lists
+	keyAssigned   = "assigned/"   // peer, job → nothing: what a Desk lists
 	keyClients    = "clients/"    // client → clientRecord
 	keyHeads      = "heads/"      // data set name → nameHead
 	keyDatasets   = "datasets/"   // name, '/', version → Published

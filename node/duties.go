@@ -4,15 +4,14 @@ import (
 	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/enc/runner"
 	"github.com/metanode/metanode/internal/digest"
-	"github.com/metanode/metanode/internal/sign"
 )
 
-// maxHoldsPerView bounds the manifests that the runner is told of at once; it is told of the next when these are held.
-const maxHoldsPerView = 256
+// maxHoldsPerView bounds the manifests that the runner is told of at once.
+const maxHoldsPerView = 4096
 
 // view shows the runner one committed state as it concerns one peer. It implements runner.View.
 type view struct {
-	self sign.PublicKey
+	desk *enc.Desk // of that peer; all views share it, since the runner reads one after the other
 	head *head
 }
 
@@ -21,12 +20,8 @@ func (v view) TimeMs() uint64 { return v.head.header.TimestampMs }
 
 func (v view) Duties() []runner.Duty {
 	var duties []runner.Duty
-	for _, a := range v.head.state.AssignmentsOf(v.self) {
-		work, ok := v.head.state.Work(a.Job)
-		if !ok {
-			continue
-		}
-		d := runner.Duty{Job: a.Job, Round: a.Round, Act: runner.ActWait, Lease: a.LeaseMs, Work: *work}
+	for _, a := range v.desk.Assignments(v.head.state) {
+		d := runner.Duty{Job: a.Job, Round: a.Round, Act: runner.ActWait, Lease: a.LeaseMs, Work: *a.Work}
 		switch a.Observed {
 		case enc.ObservedAssigned, enc.ObservedRunning:
 			d.Act = runner.ActCommit
@@ -42,17 +37,10 @@ func (v view) Duties() []runner.Duty {
 
 func (v view) Holds() []runner.Hold {
 	var holds []runner.Hold
-	var after digest.Digest
-	for {
-		page := v.head.state.HoldsOf(v.self, after, maxHoldsPerView)
-		for _, h := range page {
-			holds = append(holds, runner.Hold{Manifest: h.Manifest, Blobs: h.Blobs, Held: h.Held})
-		}
-		if len(page) < maxHoldsPerView || len(holds) >= 16*maxHoldsPerView {
-			return holds
-		}
-		after = page[len(page)-1].Manifest
+	for _, h := range v.desk.Holds(v.head.state, maxHoldsPerView) {
+		holds = append(holds, runner.Hold{Manifest: h.Manifest, Blobs: h.Blobs, Held: h.Held})
 	}
+	return holds
 }
 
 func (v view) Stands(manifest digest.Digest) bool {
@@ -66,7 +54,7 @@ func (v view) Ended(job digest.Digest) runner.End {
 		return runner.End{}
 	}
 	end := runner.End{Known: true, Running: !j.Status.Final()}
-	if x := j.Execution(v.self); x != nil && j.Status == enc.StatusSealed {
+	if x := j.Execution(v.desk.Peer()); x != nil && j.Status == enc.StatusSealed {
 		end.Agreed = x.Observed == enc.ObservedMatched
 		end.KeepMs = j.EndedMs + v.head.state.Params().ResultTTLMs
 	}

@@ -78,6 +78,7 @@ func (n *Node) registerMetrics() error {
 	counter("snapshot_lies_total", "Heads, offers and chunks of snapshots that were false.", func() float64 { return float64(n.snaps.fetch.Stats().Bad) })
 	counter("blocks_pruned_total", "Blocks removed from this node.", func() float64 { return float64(n.snaps.pruned.Load()) })
 	gauge("blob_bytes", "Bytes of blobs on disk.", func() float64 { return float64(n.store.Usage().UsedBytes) })
+	counter("api_connections_refused_total", "Connections to the API and the gateway closed because an address, or all, had too many.", func() float64 { return float64(n.connsRefused()) })
 	gauge("ready", "1 when the node does its work.", func() float64 {
 		if len(n.notReady()) == 0 {
 			return 1

@@ -33,7 +33,7 @@ func (n *Node) meshConfig() (p2p.Config, error) {
 		Bootstrap: cfg.Bootstrap, MaxPeers: cfg.MaxPeers, DataDir: n.cfg.ChainDir(), EnableEncryption: cfg.EnableEncryption,
 		LocalSubnets: subnets, Agent: "metanode/" + n.opts.Version, Logger: n.log.With("room", "p2p"), Registerer: n.registry,
 		Private: m.Private, SwarmKey: m.SwarmKey, NoQUIC: !cfg.EnableQUIC, WebSocket: cfg.WebSocket, WebSocketPort: int(cfg.WebSocketPort),
-		DHTServer: cfg.Reachable, Relay: cfg.RelayService,
+		DHTServer: cfg.Reachable, Relay: cfg.RelayService, ForeignPeers: cfg.ForeignPeers, MaxGuests: cfg.MaxGuests,
 	}, nil
 }
 
@@ -76,7 +76,9 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 		{What: "gossip to a peer whose queue was full", Count: s.GossipDropped}, {What: "gossip that this node was too slow for", Count: s.GossipUndelivered},
 		{What: "gossip that waited too long to be checked", Count: s.GossipThrottled}, {What: "gossip that was not valid", Count: s.GossipRejected},
 		{What: "messages of links whose queue was full", Count: s.LinkDropped}, {What: "links of peers that may have none", Count: s.LinkRefused},
-		{What: "requests over a peer's rate or share", Count: s.Busy}, {What: "connections to peers of other networks", Count: s.Strangers},
+		{What: "requests over a peer's rate or share", Count: s.Busy}, {What: "streams that a peer kept waiting", Count: s.Slow},
+		{What: "connections to peers of other networks", Count: s.Strangers},
+		{What: "connections to the API or the gateway beyond an address's share", Count: b.n.connsRefused()},
 	} {
 		if l.Count > 0 {
 			out.Losses = append(out.Losses, l)
@@ -102,6 +104,13 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 	}
 	for _, x := range o.Bootstrap {
 		out.Bootstrap = append(out.Bootstrap, api.BootstrapPeer(x))
+	}
+	for _, f := range o.Foreign {
+		x := api.ForeignPeer{ID: f.ID, Agent: f.Agent, Listed: f.Listed, Connected: f.Connected, Error: f.Error}
+		if !f.Since.IsZero() {
+			x.SinceMs = uint64(f.Since.UnixMilli())
+		}
+		out.Foreign = append(out.Foreign, x)
 	}
 	return out, nil
 }

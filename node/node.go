@@ -13,12 +13,14 @@ import (
 	"github.com/ipfs/go-datastore"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/metanode/metanode/api"
 	"github.com/metanode/metanode/cage/native"
 	"github.com/metanode/metanode/configs"
 	"github.com/metanode/metanode/consensus"
 	"github.com/metanode/metanode/consensus/driver"
 	"github.com/metanode/metanode/consensus/driver/chainstore"
 	"github.com/metanode/metanode/consensus/mempool"
+	"github.com/metanode/metanode/enc"
 	"github.com/metanode/metanode/enc/runner"
 	"github.com/metanode/metanode/internal/sign"
 	"github.com/metanode/metanode/p2p"
@@ -57,6 +59,7 @@ type Node struct {
 	cage     *native.Engine
 	walls    []native.Wall
 	missing  string // why nothing is executed here; "" if it is
+	desk     *enc.Desk
 	runner   *runner.Runner
 	command  *commander
 	outbox   *outbox
@@ -65,6 +68,7 @@ type Node struct {
 	sql      *sqlService
 	registry *prometheus.Registry
 	servers  []*server
+	bounds   []*api.Listener // of those that listen on TCP
 
 	evidence chan consensus.Evidence // to be reported
 
@@ -151,6 +155,8 @@ func (n *Node) openMesh() error {
 	n.blobs = &blobs{
 		self: n.keys.node.Public(), store: n.store, exchange: p2p.NewExchange(n.host, n.store), host: n.host, ledger: n.ledger,
 	}
+	// What the chain names is found by its holders; what a person pinned here, by these records.
+	n.blobs.exchange.Provide(func() []blob.CID { return n.store.Pinned(userPin, p2p.MaxProvided) })
 	chainID := n.genesis.ChainID()
 	if n.pool, err = mempool.New(mempool.Config{Check: checkTx(chainID, n.ledger)}); err != nil {
 		return err
@@ -210,7 +216,8 @@ func (n *Node) openExecution() error {
 	if err != nil {
 		return err
 	}
-	n.ledger.onTentative = func(h *head) { n.runner.Tentative(view{self: n.keys.node.Public(), head: h}) }
+	n.desk = enc.NewDesk(n.keys.node.Public())
+	n.ledger.onTentative = func(h *head) { n.runner.Tentative(view{desk: n.desk, head: h}) }
 	n.register = newRegistrar(n)
 	return nil
 }
@@ -223,7 +230,7 @@ func (n *Node) committed(b *consensus.Block, f *consensus.Finality) {
 
 // moved tells the runner of the newest final state.
 func (n *Node) moved() {
-	n.runner.Committed(view{self: n.keys.node.Public(), head: n.ledger.head.Load()})
+	n.runner.Committed(view{desk: n.desk, head: n.ledger.head.Load()})
 }
 
 // Run runs the node until ctx ends or a part of it fails for good, and returns when everything has stopped.
@@ -232,7 +239,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.mesh.start(n.driver); err != nil {
 		return err
 	}
-	n.runner.Committed(view{self: n.keys.node.Public(), head: n.ledger.head.Load()})
+	n.runner.Committed(view{desk: n.desk, head: n.ledger.head.Load()})
 
 	// Parts end in reverse order of start: each has its own context, cancelled when the one started after it has ended.
 	parts := []struct {

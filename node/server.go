@@ -45,7 +45,7 @@ func (n *Node) openServers() error {
 		if err != nil {
 			return fmt.Errorf("API: %w; choose another address with listen in [api], port 0 takes a free one", err)
 		}
-		n.addServer("API", l, api.NewServer(handler, nil))
+		n.addServer("API", n.bound(l), api.NewServer(handler, nil))
 	}
 	if path := n.cfg.API.Socket; path != "" {
 		l, err := listenUnix(path)
@@ -79,7 +79,7 @@ func (n *Node) openServers() error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w; choose another address with listen in [gateway], port 0 takes a free one", err)
 	}
-	n.addServer("gateway", g, api.NewServer(besideReceipts(gateway, handler), nil))
+	n.addServer("gateway", n.bound(g), api.NewServer(besideReceipts(api.Patient(gateway), handler), nil))
 	return n.services.serve(backend, handler, gateway)
 }
 
@@ -98,6 +98,21 @@ func besideReceipts(gateway, api http.Handler) http.Handler {
 func (n *Node) addServer(what string, l net.Listener, s *http.Server) {
 	s.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	n.servers = append(n.servers, &server{what, l, s})
+}
+
+// bound bounds the connections that strangers may hold open.
+func (n *Node) bound(l net.Listener) net.Listener {
+	b := api.Bound(l)
+	n.bounds = append(n.bounds, b)
+	return b
+}
+
+// connsRefused is how many connections to the API and the gateway were closed at once, since there were too many.
+func (n *Node) connsRefused() (refused uint64) {
+	for _, b := range n.bounds {
+		refused += b.Refused()
+	}
+	return refused
 }
 
 // listenUnix listens on a socket that only this user may open. One that an earlier process left behind is replaced: the

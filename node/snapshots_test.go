@@ -259,7 +259,7 @@ func (s *solo) drive(r *rand.Rand, blocks int) {
 		if r.Intn(4) == 0 {
 			txs = append(txs, fmt.Appendf(nil, "garbage %d", r.Intn(1000)))
 		}
-		for _, a := range state.AssignmentsOf(key) {
+		for _, a := range enc.NewDesk(key).Assignments(state) {
 			out := []byte(a.Job.Short())
 			o := receipt.Outcome{Outputs: []receipt.Output{
 				{Name: receipt.Stderr, Digest: digest.Of(nil)}, {Name: receipt.Stdout, Digest: digest.Of(out), Bytes: uint64(len(out))},

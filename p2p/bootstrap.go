@@ -29,10 +29,10 @@ type attempt struct {
 	next time.Time
 }
 
-// bootstrap dials the configured peers whenever they are gone, and saved ones while there are few. Waits double after
+// bootstrap dials the configured peers, foreign ones among them, whenever they are gone, and saved ones while there are few. Waits double after
 // each failure, with jitter, so that a network that starts again does not dial in step.
 func (p *Host) bootstrap() {
-	tries := map[peer.ID]*attempt{} // of bootstrap and saved peers only, so it is bounded
+	tries := map[peer.ID]*attempt{} // of bootstrap, saved and foreign peers only, so it is bounded
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	save := time.NewTicker(saveDelay)
@@ -93,11 +93,11 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 	seekSaved := p.memberCount() < min(wantPeers, p.cfg.MaxPeers)
 	for id, t := range tries {
 		switch {
-		case p.isMember(id):
+		case p.isMember(id), p.isGuest(id):
 			t.wait = 0
-		case seekSaved || p.isBootstrap(id):
+		case seekSaved || p.isBootstrap(id) || p.gate.listed(id):
 			next = min(next, max(time.Until(t.next), bootFirst))
-		case len(tries) > 2*maxSavedPeers+len(p.boot):
+		case len(tries) > 2*maxSavedPeers+len(p.boot)+len(p.gate.foreign):
 			delete(tries, id)
 		}
 	}
@@ -106,7 +106,7 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 
 // noteBoot keeps what became of the last dial of a configured peer, for people.
 func (p *Host) noteBoot(id peer.ID, err error) {
-	if !p.isBootstrap(id) {
+	if !p.isBootstrap(id) && !p.gate.listed(id) {
 		return
 	}
 	p.mu.Lock()
@@ -152,6 +152,11 @@ func (p *Host) due(tries map[peer.ID]*attempt, now time.Time) []peer.AddrInfo {
 	}
 	for _, b := range p.boot {
 		consider(b)
+	}
+	for _, f := range p.gate.foreign {
+		if len(f.Addrs) > 0 {
+			consider(f)
+		}
 	}
 	if p.saved != nil && p.memberCount() < min(wantPeers, p.cfg.MaxPeers) {
 		n := 0

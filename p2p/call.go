@@ -41,8 +41,7 @@ const (
 	maxRemoteMessage = 1024
 	callTimeout      = 30 * time.Second // when the caller's context has no deadline
 	poolIdle         = 4                // idle streams kept a peer and protocol
-	poolAge          = time.Minute      // shorter than the server's patience, serveIdle
-	serveIdle        = 2 * time.Minute
+	poolAge          = time.Minute      // shorter than the server's patience, requestIdle
 )
 
 type poolKey struct {

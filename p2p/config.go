@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"regexp"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -52,6 +53,13 @@ type Config struct {
 	// WebSocket listens for WebSocket connections besides, on WebSocketPort; port 0 takes a free one.
 	WebSocket     bool
 	WebSocketPort int
+	// ForeignPeers are peers of no Metanode network with which blobs are exchanged, on a private network, too: peer ids, or
+	// multiaddrs that end in one, which are dialed whenever they are not connected.
+	ForeignPeers []string
+	// MaxGuests is how many foreign peers that are not listed an open network lets stay at once. 0 means none.
+	MaxGuests int
+	// GuestIdle is how long such a peer stays without a block that goes to it or comes from it. 0 means DefaultGuestIdle.
+	GuestIdle time.Duration
 	// Relay lets members that cannot be reached directly be reached through this peer, within limits.
 	Relay bool
 	// Agent is shown to other peers. Empty means "metanode".
@@ -108,6 +116,12 @@ func (c Config) Validate() error {
 			return fmt.Errorf("p2p: bootstrap peer: %w", err)
 		}
 	}
+	if c.MaxGuests < 0 || c.GuestIdle < 0 {
+		return fmt.Errorf("p2p: %d guests that stay idle for %s: want no negative number", c.MaxGuests, c.GuestIdle)
+	}
+	if _, err := c.foreignPeers(); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -115,6 +129,9 @@ func (c Config) Validate() error {
 func (c Config) withDefaults() Config {
 	if c.MaxPeers == 0 {
 		c.MaxPeers = DefaultMaxPeers
+	}
+	if c.GuestIdle == 0 {
+		c.GuestIdle = DefaultGuestIdle
 	}
 	if len(c.ListenAddrs) == 0 {
 		c.ListenAddrs = []string{"0.0.0.0"}

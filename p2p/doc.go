@@ -33,7 +33,8 @@
 // # Lifetime
 //
 // New listens and answers; Run keeps the mesh together (bootstrap, saved peers) until its context ends or Close is
-// called, and returns when everything the Host started has ended. A client host (Config.Client) only dials.
+// called, and returns when everything the Host started has ended. A client host (Config.Client) only dials. A machine may
+// change its addresses meanwhile: others are told, and connections that do not survive it are made anew (moves.go).
 //
 // # What it does not do
 //

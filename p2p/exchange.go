@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/boxo/bitswap/client"
 	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/metanode/metanode/p2p/blob"
@@ -70,7 +71,7 @@ func NewExchange(p *Host, store *blob.Store) *Exchange {
 	ctx, cancel := context.WithCancel(p.life)
 	patience := client.DefaultDontHaveTimeoutConfig()
 	patience.MinTimeout = blobPatience
-	x.swap = bitswap.New(ctx, &watched{bsnet.NewFromIpfsHost(p.h, bsnet.WithConnectEventManager(x.alive)), x}, nil, store.Blocks(),
+	x.swap = bitswap.New(ctx, &watched{bsnet.NewFromIpfsHost(p.as("Bitswap", network.MessageSizeMax), bsnet.WithConnectEventManager(x.alive)), x}, nil, store.Blocks(),
 		bitswap.MaxQueuedWantlistEntriesPerPeer(blobPending),
 		bitswap.MaxOutstandingBytesPerPeer(blobUnsent),
 		bitswap.MaxCidSize(maxCID),
@@ -79,7 +80,7 @@ func NewExchange(p *Host, store *blob.Store) *Exchange {
 		bitswap.EngineBlockstoreWorkerCount(16),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.WithClientOption(client.WithDontHaveTimeoutConfig(patience)),
-		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.welcome(id) }),
+		bitswap.WithPeerBlockRequestFilter(func(id peer.ID, _ blob.CID) bool { return p.gate.trades(id) }),
 	)
 	p.group.spawn(func() {
 		defer cancel()

@@ -29,7 +29,8 @@ func (x *Exchange) Fetch(ctx context.Context, d digest.Digest, bytes uint64, fro
 	return nil
 }
 
-// FetchDAG makes sure that the file or folder at c is in the store, from any connected peer. Its blocks may take maxBytes.
+// FetchDAG makes sure that the file or folder at c is in the store, from any connected peer, or from those that the DHT
+// names when none of these has it. Its blocks may take maxBytes.
 func (x *Exchange) FetchDAG(ctx context.Context, c blob.CID, maxBytes uint64) error {
 	if err := blob.CheckCID(c); err != nil {
 		return err
@@ -38,7 +39,10 @@ func (x *Exchange) FetchDAG(ctx context.Context, c blob.CID, maxBytes uint64) er
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if _, whole := x.store.Root(c); !whole && x.nobody(asking, c) {
+		if _, whole := x.store.Root(c); whole {
+			return
+		}
+		if one, none := x.survey(asking, c); !one && !x.seek(asking, c) && none && asking.Err() == nil {
 			stop(errNobody)
 		}
 	}()
@@ -54,31 +58,37 @@ func (x *Exchange) FetchDAG(ctx context.Context, c blob.CID, maxBytes uint64) er
 	return nil
 }
 
-var errNobody = fmt.Errorf("%w: none of those who are connected has it", ErrNoProvider)
+var errNobody = fmt.Errorf("%w: none of those who are connected has it, nor who the network's DHT names", ErrNoProvider)
 
-// nobody reports whether every connected peer says that it has nothing of a DAG. One that cannot be asked, as it speaks
-// Bitswap alone, may have it.
-func (x *Exchange) nobody(ctx context.Context, c blob.CID) bool {
+// survey asks the connected peers for the top of a DAG: one of them has it, or none has. One that cannot be asked, as it
+// speaks Bitswap alone, may have it: then it may be neither.
+func (x *Exchange) survey(ctx context.Context, c blob.CID) (one, none bool) {
 	var from []sign.PublicKey
+	none = true
 	for _, id := range x.p.h.Network().Peers() {
-		k, ok := PublicKey(id)
-		if !ok {
-			return false
+		if k, ok := PublicKey(id); !ok || x.p.isGuest(id) {
+			none = false
+		} else {
+			from = append(from, k)
 		}
-		from = append(from, k)
 	}
 	if len(from) > namePeers {
-		return false
+		none = false
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	answers, ended := x.ask(ctx, c.Bytes(), from)
 	defer ended()
+	defer cancel()
 	for n := range answers {
+		if n.err == nil {
+			return true, false
+		}
 		var remote *RemoteError
 		if !errors.As(n.err, &remote) || remote.Code != CodeNotFound {
-			return false
+			none = false
 		}
 	}
-	return ctx.Err() == nil
+	return false, none
 }
 
 func (x *Exchange) shareDAG(ctx context.Context, c blob.CID, maxBytes, known uint64) error {

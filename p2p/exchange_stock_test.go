@@ -17,16 +17,18 @@ import (
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
 	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/libp2p/go-libp2p/core/host"
 
 	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/p2p/blob"
 )
 
 // stock is what a client of Bitswap and UnixFS is that knows nothing of this project.
-func stock(t *testing.T, p *Host) ipld.DAGService {
+func stock(t *testing.T, h host.Host) ipld.DAGService {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	store := blockstore.NewBlockstore(dssync.MutexWrap(datastore.NewMapDatastore()))
-	swap := bitswap.New(ctx, bsnet.NewFromIpfsHost(p.h), nil, store)
+	swap := bitswap.New(ctx, bsnet.NewFromIpfsHost(h), nil, store)
 	t.Cleanup(func() {
 		_ = swap.Close()
 		cancel()
@@ -37,8 +39,14 @@ func stock(t *testing.T, p *Host) ipld.DAGService {
 func TestStockClientFetchesFromUs(t *testing.T) {
 	whole := random(1, 5<<20)
 	us, them := newSwapper(t, whole), testHost(t, nil)
-	dag := stock(t, them)
+	dag := stock(t, them.h)
 	connect(t, them, us.Host)
+	stockReads(t, dag, us, whole)
+}
+
+// stockReads fetches a file from a peer of ours by its CID.
+func stockReads(t *testing.T, dag ipld.DAGService, us *swapper, whole []byte) {
+	t.Helper()
 	root, _ := us.store.Find(digest.Of(whole))
 	top, err := dag.Get(t.Context(), root.CID)
 	if err != nil {
@@ -55,12 +63,9 @@ func TestStockClientFetchesFromUs(t *testing.T) {
 	}
 }
 
-// TestWeFetchWhatAStockClientMade fetches a file cut as older clients do: CIDv0, 256 KiB, leaves with a header.
-func TestWeFetchWhatAStockClientMade(t *testing.T) {
-	whole := random(1, 3<<20+5)
-	us, them := newSwapper(t), testHost(t, nil)
-	dag := stock(t, them)
-	connect(t, us.Host, them)
+// stockAdds cuts a file as older clients do: CIDv0, 256 KiB, leaves with a header.
+func stockAdds(t *testing.T, dag ipld.DAGService, whole []byte) blob.CID {
+	t.Helper()
 	h, err := (&helpers.DagBuilderParams{Maxlinks: 4, CidBuilder: merkledag.V0CidPrefix(), Dagserv: dag}).New(chunker.NewSizeSplitter(bytes.NewReader(whole), 256<<10))
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +77,15 @@ func TestWeFetchWhatAStockClientMade(t *testing.T) {
 	if top.Cid().Version() != 0 {
 		t.Fatalf("its CID is %s", top.Cid())
 	}
-	if err := us.x.FetchDAG(t.Context(), top.Cid(), 10<<20); err != nil {
+	return top.Cid()
+}
+
+func TestWeFetchWhatAStockClientMade(t *testing.T) {
+	whole := random(1, 3<<20+5)
+	us, them := newSwapper(t), testHost(t, nil)
+	dag := stock(t, them.h)
+	connect(t, us.Host, them)
+	if err := us.x.FetchDAG(t.Context(), stockAdds(t, dag, whole), 10<<20); err != nil {
 		t.Fatal(err)
 	}
 	us.verify(t, whole)

@@ -44,10 +44,12 @@ type swapper struct {
 	x     *Exchange
 }
 
-func newSwapper(t *testing.T, has ...[]byte) *swapper {
+func newSwapper(t *testing.T, has ...[]byte) *swapper { return newSwapperAs(t, nil, has...) }
+
+func newSwapperAs(t *testing.T, change func(*Config), has ...[]byte) *swapper {
 	t.Helper()
 	s := testStore(t, t.TempDir())
-	p := testHost(t, nil)
+	p := testHost(t, change)
 	for _, b := range has {
 		if _, err := s.Put(t.Context(), bytes.NewReader(b), uint64(len(b))); err != nil {
 			t.Fatal(err)

@@ -33,10 +33,11 @@ func (w *watched) Start(to ...bsnetwork.Receiver) {
 // SendMessage implements the network; blocks are sent with it alone.
 func (w *watched) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMessage) error {
 	err := w.BitSwapNetwork.SendMessage(ctx, to, m)
-	if err == nil {
+	if err == nil && len(m.Blocks()) > 0 {
 		for _, b := range m.Blocks() {
 			w.x.p.stats.blobOut.add(uint64(len(b.RawData())))
 		}
+		w.x.p.served(to)
 	}
 	return err
 }
@@ -49,7 +50,7 @@ type receiver struct {
 // ReceiveMessage implements the receiver.
 func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	x := r.x
-	if !x.p.gate.welcome(from) {
+	if !x.p.gate.trades(from) {
 		return
 	}
 	for _, b := range m.Blocks() {
@@ -59,6 +60,9 @@ func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.B
 			x.p.penalise(from, PenaltyMajor, "a block that nobody asked it for: wrong bytes, or a gift")
 			return // nothing else of this message is believed
 		}
+	}
+	if len(m.Blocks()) > 0 {
+		x.p.served(from)
 	}
 	r.Receiver.ReceiveMessage(ctx, from, m)
 }

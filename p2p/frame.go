@@ -10,8 +10,12 @@ import (
 // MaxFrame is the most bytes one frame may ever carry; protocols set lower bounds of their own.
 const MaxFrame = 8 << 20
 
-// frameStep is how much memory a frame's claimed length may take before its bytes arrive.
-const frameStep = 64 << 10
+// frameStep is how much memory a frame's claimed length may take before its bytes arrive, and frameGrowth how many times
+// what has arrived it may take then.
+const (
+	frameStep   = 64 << 10
+	frameGrowth = 4
+)
 
 // errFrameTooLarge means that the other side broke the protocol: its stream is reset and it is scored.
 var errFrameTooLarge = errors.New("frame too large")
@@ -33,6 +37,14 @@ func writeFrame(w io.Writer, b []byte) error {
 // readFrame reads one frame of at most limitBytes. The claimed length is believed only as far as bytes arrive, so that
 // a stranger who claims much and sends little costs little. io.EOF means that the stream ended between two frames.
 func readFrame(r io.Reader, limitBytes int) ([]byte, error) {
+	return readFrameWithin(r, limitBytes, anyMemory)
+}
+
+// anyMemory is for frames of few bytes, and of those whom this host asked.
+func anyMemory(int) error { return nil }
+
+// readFrameWithin is readFrame that asks before it takes memory: room is told how many bytes the frame takes in all.
+func readFrameWithin(r io.Reader, limitBytes int, room func(bytes int) error) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
@@ -41,29 +53,32 @@ func readFrame(r io.Reader, limitBytes int) ([]byte, error) {
 	if n > limitBytes || n < 0 {
 		return nil, fmt.Errorf("%w: %d bytes claimed, at most %d", errFrameTooLarge, n, limitBytes)
 	}
-	if n <= frameStep {
-		b := make([]byte, n)
-		return b, noEOF(readFull(r, b))
-	}
-	b := make([]byte, 0, frameStep)
-	for len(b) < n {
-		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(n, 2*cap(b)))
-			copy(grown, b)
-			b = grown
-		}
-		m, err := io.ReadFull(r, b[len(b):min(cap(b), n)])
-		b = b[:len(b)+m]
-		if err != nil {
-			return nil, noEOF(err)
-		}
-	}
-	return b, nil
+	return readBody(r, n, room)
 }
 
-func readFull(r io.Reader, b []byte) error {
-	_, err := io.ReadFull(r, b)
-	return err
+// readBody reads n bytes whose number a stranger claims.
+func readBody(r io.Reader, n int, room func(bytes int) error) ([]byte, error) {
+	size := min(n, frameStep)
+	if err := room(size); err != nil {
+		return nil, err
+	}
+	b := make([]byte, size)
+	for have := 0; ; {
+		m, err := io.ReadFull(r, b[have:])
+		if have += m; err != nil {
+			return nil, noEOF(err)
+		}
+		if have == n {
+			return b, nil
+		}
+		size = min(n, frameGrowth*have)
+		if err := room(size); err != nil {
+			return nil, err
+		}
+		grown := make([]byte, size)
+		copy(grown, b)
+		b = grown
+	}
 }
 
 // noEOF keeps io.EOF for the end between frames.

@@ -66,6 +66,25 @@ func FuzzReadFrame(f *testing.F) {
 	})
 }
 
+// FuzzReadMessage reads what a stranger sends to gossip, the DHT and Bitswap, before those libraries do.
+func FuzzReadMessage(f *testing.F) {
+	f.Add([]byte{2, 1, 2}, 10)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, MaxFrame)
+	f.Add([]byte{0x80, 0x80, 0x04, 1}, MaxFrame)
+	f.Add(bytes.Repeat([]byte{0x80}, 20), MaxFrame)
+	f.Fuzz(func(t *testing.T, b []byte, limit int) {
+		limit = min(max(limit, 0), MaxFrame)
+		most := 0
+		got, err := readMessage(bufio.NewReader(bytes.NewReader(b)), limit, func(n int) error { most = n; return nil })
+		if most > limit || most > frameStep && most > frameGrowth*len(b) {
+			t.Fatalf("%d bytes of memory for %d that came, with a bound of %d", most, len(b), limit)
+		}
+		if err == nil && (len(got) > limit || !bytes.Contains(b, got)) {
+			t.Fatalf("%d bytes that were not sent, or beyond the bound of %d", len(got), limit)
+		}
+	})
+}
+
 func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{0, 1, 2})
 	f.Add([]byte{2, 'n', 'o'})

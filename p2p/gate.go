@@ -23,12 +23,13 @@ const (
 	maxRapSheets = 4096
 )
 
-// gate keeps out peers that sent garbage and, on a private network, everybody who is no member. It implements libp2p's
+// gate keeps out peers that sent garbage and, on a private network, everybody who is neither a member nor listed as foreign. It implements libp2p's
 // ConnectionGater. Its word falls when the handshake has proved who the other is and before libp2p says anything more, so
 // that who is refused has learnt nothing but that a libp2p host is there.
 type gate struct {
-	roll  *roll // nil: the network is open
-	stats *counters
+	roll    *roll // nil: the network is open
+	foreign map[peer.ID]peer.AddrInfo
+	stats   *counters
 
 	mu     sync.Mutex
 	points map[peer.ID]rap // at most maxRapSheets
@@ -42,8 +43,8 @@ type rap struct {
 
 var _ connmgr.ConnectionGater = (*gate)(nil)
 
-func newGate(r *roll, stats *counters) *gate {
-	return &gate{roll: r, stats: stats, points: map[peer.ID]rap{}}
+func newGate(r *roll, foreign map[peer.ID]peer.AddrInfo, stats *counters) *gate {
+	return &gate{roll: r, foreign: foreign, stats: stats, points: map[peer.ID]rap{}}
 }
 
 // penalise adds points and reports the score, and whether the peer is banned from now on.
@@ -90,7 +91,7 @@ func (g *gate) banned(id peer.ID) bool {
 	return ok && time.Now().Before(r.until)
 }
 
-// member reports whether the peer may be connected at all: everybody on an open network.
+// member reports whether the peer may be a peer of this network: everybody on an open one.
 func (g *gate) member(id peer.ID) bool {
 	if g.roll == nil {
 		return true
@@ -99,12 +100,27 @@ func (g *gate) member(id peer.ID) bool {
 	return ok && g.roll.how(key, time.Now()) != ""
 }
 
-// welcome is the whole rule.
+// listed reports whether the configuration lists the peer as a foreign one.
+func (g *gate) listed(id peer.ID) bool {
+	_, ok := g.foreign[id]
+	return ok
+}
+
+// onlyForeign reports whether the peer is on this private network to exchange blobs and for nothing else.
+func (g *gate) onlyForeign(id peer.ID) bool { return g.roll != nil && g.listed(id) && !g.member(id) }
+
+// admits reports whether the peer may be connected at all.
+func (g *gate) admits(id peer.ID) bool { return g.member(id) || g.listed(id) }
+
+// welcome is the whole rule for who takes part in the network.
 func (g *gate) welcome(id peer.ID) bool { return !g.banned(id) && g.member(id) }
+
+// trades is the whole rule for who exchanges blobs.
+func (g *gate) trades(id peer.ID) bool { return !g.banned(id) && g.admits(id) }
 
 // InterceptPeerDial refuses to dial who would be refused.
 func (g *gate) InterceptPeerDial(id peer.ID) bool {
-	if g.welcome(id) {
+	if g.trades(id) {
 		return true
 	}
 	g.stats.gateDials.add(1)
@@ -123,9 +139,12 @@ func (g *gate) InterceptSecured(_ network.Direction, id peer.ID, _ network.ConnM
 	case g.banned(id):
 		g.stats.gateBanned.add(1)
 		return false
-	case !g.member(id):
+	case !g.admits(id):
 		g.stats.gateOutsiders.add(1)
 		return false
+	case g.onlyForeign(id):
+		g.stats.gateForeign.add(1)
+		return true
 	}
 	g.stats.gatePassed.add(1)
 	return true

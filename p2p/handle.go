@@ -162,9 +162,10 @@ func (v *server) serve(s network.Stream) {
 	defer v.leave(id, q)
 	defer s.Reset()
 	r := bufio.NewReaderSize(s, 4<<10)
+	mem := held{scope: s.Scope()}
+	defer mem.drop()
 	for {
-		_ = s.SetReadDeadline(time.Now().Add(serveIdle))
-		req, err := readFrame(r, v.limits.RequestBytes)
+		req, err := v.p.nextFrame(s, r, v.limits.RequestBytes, requestIdle, &mem)
 		if err != nil {
 			if errors.Is(err, errFrameTooLarge) {
 				v.p.penalise(id, PenaltyMajor, "request too large on "+v.proto)
@@ -174,10 +175,17 @@ func (v *server) serve(s network.Stream) {
 			return
 		}
 		resp := v.answer(q, from, req)
+		mem.drop() // the request is answered
+		if err := mem.room(len(resp)); err != nil {
+			v.p.stats.busy.add(1)
+			resp = refusal(&RemoteError{CodeBusy, "too many large answers at once; read those under way first"})
+		}
 		_ = s.SetWriteDeadline(time.Now().Add(v.limits.Timeout))
 		if err := writeFrame(s, resp); err != nil {
+			v.p.slow(id, err, "an answer that is not read on "+v.proto)
 			return
 		}
+		mem.drop()
 	}
 }
 

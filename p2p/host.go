@@ -15,6 +15,7 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/transport"
@@ -32,6 +33,7 @@ type Host struct {
 	h     host.Host
 	dht   *dht.IpfsDHT   // nil on a client
 	ps    *pubsub.PubSub // nil on a client
+	subs  *subscriptions // nil on a client
 	guard *guard
 	gate  *gate
 	roll  *roll      // nil on an open network
@@ -40,6 +42,7 @@ type Host struct {
 	boot  []peer.AddrInfo
 	stats counters
 	trust atomic.Pointer[trust] // whom the DHT is made of; nil until Services says
+	moves moves
 
 	// life ends when the Host is closed; it is the parent of everything the Host starts by itself.
 	life  context.Context
@@ -48,6 +51,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	members   map[peer.ID]time.Time // connected and of this network, since when
+	guests    map[peer.ID]*guest    // connected and of none, for their blobs
 	visitors  int                   // strangers in their moment of grace
 	links     []*Links
 	protected []peer.ID // never let go to make room, bootstrap peers aside
@@ -74,9 +78,10 @@ func New(cfg Config) (*Host, error) {
 	}
 	p := &Host{
 		cfg: cfg, log: cfg.Logger, self: cfg.Key.Public(), group: newGroup(),
-		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
+		protected: slices.Clone(cfg.Protected), members: map[peer.ID]time.Time{}, guests: map[peer.ID]*guest{}, pools: map[poolKey]*pool{}, wake: make(chan struct{}, 1),
 		doorSlots: make(chan struct{}, doorsAtOnce),
 		openDoors: map[peer.ID]bool{}, bootErrors: map[peer.ID]string{},
+		moves: moves{proving: map[network.Conn]bool{}},
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	defer func() {
@@ -99,7 +104,12 @@ func New(cfg Config) (*Host, error) {
 	if err = p.openRoll(); err != nil {
 		return nil, err
 	}
-	p.gate = newGate(p.roll, &p.stats)
+	foreign, err := cfg.foreignPeers()
+	if err != nil {
+		return nil, err
+	}
+	delete(foreign, p.ID())
+	p.gate = newGate(p.roll, foreign, &p.stats)
 	if cfg.DataDir != "" && !cfg.Client {
 		if p.saved, err = openPeersFile(cfg.DataDir, cfg.Network); err != nil {
 			return nil, err
@@ -121,9 +131,11 @@ func New(cfg Config) (*Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.WithDialTimeout(10*time.Second),
 	)
-	if p.h, err = libp2p.New(append(opts, cfg.wire.options()...)...); err != nil {
+	inner, err := libp2p.New(append(opts, cfg.wire.options()...)...)
+	if err != nil {
 		return nil, fmt.Errorf("p2p: start libp2p: %w", err)
 	}
+	p.h = &sieve{inner, p.gate}
 	if err = p.dialThroughRelays(); err != nil {
 		return nil, err
 	}
@@ -147,6 +159,9 @@ func New(cfg Config) (*Host, error) {
 			return nil, err
 		}
 		if err = p.listen(); err != nil {
+			return nil, err
+		}
+		if err = p.watchMoves(); err != nil {
 			return nil, err
 		}
 		p.announce()
@@ -235,7 +250,7 @@ func (p *Host) startDHT() error {
 	if p.cfg.DHTServer || p.cfg.onLoopbackOnly() {
 		mode = dht.ModeServer
 	}
-	d, err := dht.New(p.h, append(p.recordOptions(),
+	d, err := dht.New(p.as("the DHT", maxDHTMessage), append(p.recordOptions(),
 		dht.ProtocolPrefix(protocol.ID("/bpci/"+p.cfg.Network)),
 		dht.Mode(mode),
 		dht.RoutingTableRefreshPeriod(10*time.Minute),

@@ -16,6 +16,7 @@ const connGrace = 20 * time.Second
 const (
 	tagValidator = "validator"
 	tagBootstrap = "bootstrap"
+	tagForeign   = "foreign"
 	worthUseful  = 50
 )
 

@@ -57,6 +57,8 @@ func newGuard(c Config, total *counter) (*guard, error) {
 	limits := rcmgr.PartialLimitConfig{
 		System:    rcmgr.ResourceLimits{Conns: 2 * conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns, Streams: 64 * conns, StreamsInbound: 32 * conns, StreamsOutbound: 64 * conns},
 		Transient: rcmgr.ResourceLimits{Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns, Streams: 8 * conns, StreamsInbound: 4 * conns, StreamsOutbound: 8 * conns},
+		// Eight of the largest frames or answers of one peer on one protocol; the other limits on memory are the library's.
+		ProtocolPeerDefault: rcmgr.ResourceLimits{Memory: 8 * MaxFrame},
 	}.Build(base)
 
 	var v4, v6 []rcmgr.NetworkPrefixLimit

@@ -176,8 +176,10 @@ func (l *Links) serve(s network.Stream) {
 		return
 	}
 	r := bufio.NewReaderSize(s, 16<<10)
+	mem := held{scope: s.Scope()}
+	defer mem.drop()
 	for {
-		b, err := readFrame(r, l.cfg.MaxBytes)
+		b, err := l.p.nextFrame(s, r, l.cfg.MaxBytes, 0, &mem)
 		if err != nil {
 			if errors.Is(err, errFrameTooLarge) {
 				l.p.penalise(id, PenaltyMajor, "link frame too large")
@@ -189,6 +191,7 @@ func (l *Links) serve(s network.Stream) {
 			return
 		}
 		l.handle(from, b)
+		mem.drop()
 	}
 }
 

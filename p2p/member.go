@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 )
 
@@ -34,29 +35,31 @@ const Protocol = 2
 
 // MemberVersion is the protocol version that every member of the network names in libp2p's identify exchange: it holds
 // Protocol and the network id, and that is the whole handshake. The list of protocols in the same message would not do:
-// libp2p sends one that it made a moment before, when the newest handlers may be missing from it.
+// libp2p sends one that it made a moment before, when the newest handlers may be missing from it. A client written with a
+// library that cannot name a version of its own handles a protocol of this name instead, from before it dials.
 func MemberVersion(network string) string { return fmt.Sprintf("/bpci/%d/%s", Protocol, network) }
 
 // ReadMemberVersion takes apart what a peer names; false if it is no member of any network.
-func ReadMemberVersion(speaks string) (protocol uint32, network string, ok bool) {
+func ReadMemberVersion(speaks string) (version uint32, network string, ok bool) {
 	rest, ok := strings.CutPrefix(speaks, "/bpci/")
 	if !ok {
 		return 0, "", false
 	}
-	version, network, numbered := strings.Cut(rest, "/")
+	number, network, numbered := strings.Cut(rest, "/")
 	if !numbered {
 		return 1, rest, true // the first one did not say
 	}
-	n, err := strconv.ParseUint(version, 10, 32)
+	n, err := strconv.ParseUint(number, 10, 32)
 	return uint32(n), network, err == nil
 }
 
 // ErrOtherVersion means that a peer answered, and follows another version of the protocol.
 var ErrOtherVersion = errors.New("follows another protocol version")
 
-// strange says what is wrong with a peer that names itself so, and what to do; nil for a member of this network.
-func (p *Host) strange(speaks string) error {
-	if speaks == MemberVersion(p.cfg.Network) {
+// strange says what is wrong with a peer that names itself so and handles these protocols, and what to do; nil for a
+// member of this network.
+func (p *Host) strange(speaks string, handles []protocol.ID) error {
+	if self := MemberVersion(p.cfg.Network); speaks == self || slices.Contains(handles, protocol.ID(self)) {
 		return nil
 	}
 	if v, network, ok := ReadMemberVersion(speaks); ok && v != Protocol {
@@ -69,12 +72,15 @@ func (p *Host) strange(speaks string) error {
 func (p *Host) peerEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtPeerIdentificationCompleted:
-		if !p.gate.member(e.Peer) { // its membership ended between the handshake and now
+		if !p.gate.admits(e.Peer) { // its membership ended between the handshake and now
 			_ = p.h.Network().ClosePeer(e.Peer)
 			return
 		}
 		_, ed := PublicKey(e.Peer)
-		if wrong := p.strange(e.ProtocolVersion); !ed || wrong != nil {
+		if wrong := p.strange(e.ProtocolVersion, e.Protocols); !ed || wrong != nil || !p.gate.member(e.Peer) {
+			if p.lodge(e) {
+				return
+			}
 			p.stats.strangers.add(1)
 			if other := errors.Is(wrong, ErrOtherVersion); other && p.isBootstrap(e.Peer) {
 				p.log.Warn("a bootstrap peer is of another version, so this node cannot join by it", "peer", e.Peer, "agent", clip(e.AgentVersion, 64), "reason", wrong)
@@ -121,7 +127,7 @@ func (p *Host) dismiss(id peer.ID) {
 		p.mu.Lock()
 		p.visitors--
 		p.mu.Unlock()
-		if !p.isMember(id) { // it may have come again, as what it should be
+		if !p.isMember(id) && !p.isGuest(id) { // it may have come again, as what it should be
 			_ = p.h.Network().ClosePeer(id)
 		}
 	}) {
@@ -162,7 +168,11 @@ func (p *Host) left(id peer.ID) {
 	_, known := p.members[id]
 	delete(p.members, id)
 	p.mu.Unlock()
+	p.guestLeft(id)
 	p.dropPools(id)
+	if p.subs != nil {
+		p.subs.forget(id)
+	}
 	if known {
 		p.log.Debug("peer gone", "peer", id)
 	}
@@ -218,7 +228,8 @@ func (p *Host) awaitMember(ctx context.Context, id peer.ID) error {
 		return ErrOtherNetwork
 	}
 	name, _ := speaks.(string)
-	return p.strange(name)
+	handles, _ := p.h.Peerstore().GetProtocols(id) // none are known: it is the name that counts
+	return p.strange(name, handles)
 }
 
 // clip keeps a stranger's text short and printable.

@@ -18,6 +18,7 @@ type Overview struct {
 	NAT         []NAT
 	Reach       Reach
 	Bootstrap   []BootstrapPeer
+	Foreign     []ForeignPeer
 }
 
 // Connections is the number of open connections of one kind.
@@ -53,6 +54,7 @@ func (p *Host) Overview() Overview {
 		}
 		o.Bootstrap = append(o.Bootstrap, x)
 	}
+	o.Foreign = p.foreignOverview()
 	p.mu.Unlock()
 	if p.ways != nil {
 		p.ways.mu.Lock()

@@ -22,8 +22,9 @@ import (
 const (
 	providerValidity = time.Hour
 	providerAddrs    = 30 * time.Minute
-	maxProviders     = 20_000 // provider records: about 5 MB
-	maxValues        = 4096   // descriptions: at most 16 MB
+	maxProviders     = 20_000  // provider records: about 5 MB
+	maxValues        = 4096    // descriptions: at most 16 MB
+	maxDHTMessage    = 1 << 20 // the largest honest one names twenty peers with their addresses
 
 	dhtWritesPerSecond = 20 // records that one peer may hand over, with a burst of ten times that
 	maxDHTWriters      = 4096

@@ -259,10 +259,10 @@ func TestColdStartByDHTAlone(t *testing.T) {
 	if got, err := s.Find(t.Context(), "echo", 1); err != nil || len(got) != 0 {
 		t.Errorf("a provider that the chain does not know was found: %v, %v", got, err)
 	}
-	c = testHost(t, nil)
-	s = testServices(t, c, ServicesConfig{Admits: func(_ sign.PublicKey, o registry.Offer) bool { return o.Service != "echo" }})
-	connect(t, c, hub)
-	if got, err := s.Find(t.Context(), "echo", 1); err != nil || len(got) != 0 {
+	other := testHost(t, nil)
+	so := testServices(t, other, ServicesConfig{Admits: func(_ sign.PublicKey, o registry.Offer) bool { return o.Service != "echo" }})
+	connect(t, other, hub)
+	if got, err := so.Find(t.Context(), "echo", 1); err != nil || len(got) != 0 {
 		t.Errorf("a provider that the chain does not agree with was found: %v, %v", got, err)
 	}
 }

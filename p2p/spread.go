@@ -179,7 +179,7 @@ func (p *Host) sweep() {
 	now := time.Now()
 	p.roll.forget(now, func(k sign.PublicKey) bool { return p.h.Network().Connectedness(PeerID(k)) == network.Connected })
 	for _, id := range p.h.Network().Peers() {
-		if p.gate.member(id) {
+		if p.gate.admits(id) {
 			continue
 		}
 		p.stats.putOut.add(1)
@@ -262,6 +262,9 @@ var errNoDoor = errors.New("there is no TCP or WebSocket address of it to show a
 
 // meet dials a peer, and shows this peer's admission first where that is needed.
 func (p *Host) meet(ctx context.Context, info peer.AddrInfo) error {
+	if p.gate.onlyForeign(info.ID) { // it has no door
+		return p.h.Connect(ctx, info)
+	}
 	if !p.gate.member(info.ID) {
 		return fmt.Errorf("peer %s %w", info.ID, errOutsider)
 	}

@@ -25,10 +25,11 @@ type counters struct {
 	gossipThrottled                   counter
 	gossipRejects, gossipIgnored      counter
 	linkDropped, linkRefused          counter
-	busy, penalties, strangers        counter
+	busy, slow, penalties, strangers  counter
 	refusals                          counter
 	blobIn, blobOut, blobBad          counter
 	gatePassed, gateOutsiders         counter
+	gateForeign                       counter
 	gateBanned, gateDials             counter
 	doorOpened, doorRefused, doorBusy counter
 	putOut                            counter
@@ -52,6 +53,7 @@ type Stats struct {
 	LinkDropped       uint64 `json:"link_dropped"` // a link's queue was full
 	LinkRefused       uint64 `json:"link_refused"` // a peer without the right to a link opened one
 	Busy              uint64 `json:"busy"`         // requests refused by rate or concurrency
+	Slow              uint64 `json:"slow"`         // streams closed because the peer kept them waiting
 	Penalties         uint64 `json:"penalties"`
 	Strangers         uint64 `json:"strangers"` // connections closed: another network, or none
 	Refused           uint64 `json:"refused"`   // by resource limits
@@ -69,6 +71,7 @@ type Stats struct {
 type Gate struct {
 	Passed      uint64 `json:"passed"`       // handshakes of members
 	Outsiders   uint64 `json:"outsiders"`    // handshakes of who is no member, closed
+	Foreign     uint64 `json:"foreign"`      // handshakes of foreign peers that the configuration lists, on a private network
 	Banned      uint64 `json:"banned"`       // handshakes of who sent garbage before, closed
 	Dials       uint64 `json:"dials"`        // own dials to outsiders and banned peers, not made
 	DoorOpened  uint64 `json:"door_opened"`  // admissions shown at the door and taken
@@ -85,10 +88,10 @@ func (p *Host) Stats() Stats {
 		GossipDropped: c.gossipDropped.value(), GossipUndelivered: c.gossipUndelivered.value(), GossipThrottled: c.gossipThrottled.value(),
 		GossipRejected: c.gossipRejects.value(), GossipIgnored: c.gossipIgnored.value(),
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
-		Busy: c.busy.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
+		Busy: c.busy.value(), Slow: c.slow.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
 		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
 		Gate: Gate{
-			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
+			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Foreign: c.gateForeign.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
 			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
 		},
 		Refusals: p.guard.list(),
@@ -204,6 +207,7 @@ var metrics = []metric{
 	total("link_dropped", "Link messages dropped because the queue was full.", func(c *counters) *counter { return &c.linkDropped }),
 	total("link_refused", "Links refused to peers without the right to one.", func(c *counters) *counter { return &c.linkRefused }),
 	total("requests_busy", "Requests refused by rate or concurrency.", func(c *counters) *counter { return &c.busy }),
+	total("streams_slow", "Streams closed because the peer kept a frame or an answer waiting.", func(c *counters) *counter { return &c.slow }),
 	total("penalties", "Times a peer was scored for what it sent.", func(c *counters) *counter { return &c.penalties }),
 	total("strangers", "Connections closed to peers of another network.", func(c *counters) *counter { return &c.strangers }),
 	total("resource_refusals", "Connections, streams and memory refused by resource limits.", func(c *counters) *counter { return &c.refusals }),
@@ -224,6 +228,7 @@ var (
 var gateVerdicts = map[string]func(*counters) *counter{
 	"passed":       func(c *counters) *counter { return &c.gatePassed },
 	"outsider":     func(c *counters) *counter { return &c.gateOutsiders },
+	"foreign":      func(c *counters) *counter { return &c.gateForeign },
 	"banned":       func(c *counters) *counter { return &c.gateBanned },
 	"dial":         func(c *counters) *counter { return &c.gateDials },
 	"door_opened":  func(c *counters) *counter { return &c.doorOpened },

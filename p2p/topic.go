@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -34,6 +33,7 @@ const (
 	validateQueue     = 4096
 	outboundQueue     = 512
 	maxTopics         = 64
+	maxGossipMessage  = MaxFrame + 64<<10
 	deliverQueue      = 1024
 )
 
@@ -152,7 +152,7 @@ func (p *Host) startGossip() error {
 	params := pubsub.DefaultGossipSubParams()
 	params.HeartbeatInterval = time.Second
 	params.HeartbeatInitialDelay = 100 * time.Millisecond
-	prefix := p.topicName("")
+	p.subs = newSubscriptions(p)
 	opts := []pubsub.Option{
 		pubsub.WithGossipSubParams(params),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
@@ -161,34 +161,21 @@ func (p *Host) startGossip() error {
 			d := digest.Sum("bpci/msg/1", []byte(m.GetTopic()), m.GetData())
 			return string(d[:])
 		}),
-		pubsub.WithMaxMessageSize(MaxFrame + 64<<10),
+		pubsub.WithMaxMessageSize(maxGossipMessage),
 		pubsub.WithPeerOutboundQueueSize(outboundQueue),
 		pubsub.WithValidateQueueSize(validateQueue),
 		pubsub.WithValidateWorkers(max(2, runtime.GOMAXPROCS(0))),
 		pubsub.WithFloodPublish(true),
 		pubsub.WithSeenMessagesTTL(2 * time.Minute),
-		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(prefixFilter(prefix), maxTopics)),
+		pubsub.WithSubscriptionFilter(p.subs),
 		pubsub.WithPeerScore(p.scoreParams(), scoreThresholds()),
 		pubsub.WithRawTracer(&tracer{stats: &p.stats}),
 		pubsub.WithLogger(p.log),
 	}
-	ps, err := pubsub.NewGossipSub(p.life, p.h, opts...)
+	ps, err := pubsub.NewGossipSub(p.life, p.as("gossip", maxGossipMessage), opts...)
 	if err != nil {
 		return fmt.Errorf("p2p: start gossip: %w", err)
 	}
 	p.ps = ps
 	return nil
-}
-
-// prefixFilter lets peers tell of this network's topics only.
-type prefixFilter string
-
-// CanSubscribe implements pubsub.SubscriptionFilter.
-func (f prefixFilter) CanSubscribe(topic string) bool {
-	return strings.HasPrefix(topic, string(f)) && len(topic) <= len(f)+64
-}
-
-// FilterIncomingSubscriptions implements pubsub.SubscriptionFilter.
-func (f prefixFilter) FilterIncomingSubscriptions(_ peer.ID, subs []*pb.RPC_SubOpts) ([]*pb.RPC_SubOpts, error) {
-	return pubsub.FilterSubscriptions(subs, f.CanSubscribe), nil
 }

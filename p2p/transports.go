@@ -73,7 +73,7 @@ func (p *Host) transports() []libp2p.Option {
 	if c.onLoopbackOnly() {
 		return append(opts, libp2p.DisableIdentifyAddressDiscovery())
 	}
-	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(),
+	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(), libp2p.AddrsFactory(p.moves.current),
 		// The one relay of a small network is as good as the best of four in a large one.
 		libp2p.EnableAutoRelayWithPeerSource(p.relays, autorelay.WithNumRelays(2), autorelay.WithMinCandidates(1), autorelay.WithMinInterval(5*time.Second)))
 	if p.roll == nil {

@@ -1,6 +1,8 @@
 package p2p
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,7 +38,8 @@ func (p *Host) trusts(id peer.ID) bool {
 	return t == nil || t.known(key) || !p.settled(t)
 }
 
-// settled reports whether the routing table holds enough peers that the chain knows.
+// settled reports whether this node has found enough peers that the chain knows: in the routing table, or among those that
+// it is connected to and that serve the DHT. The second are not in the table where strangers came first and filled it.
 func (p *Host) settled(t *trust) bool {
 	if p.dht == nil {
 		return false
@@ -51,23 +54,47 @@ func (p *Host) settled(t *trust) bool {
 			}
 		}
 		want := min(enoughKnown, others)
-		n := 0
-		for _, id := range p.dht.RoutingTable().ListPeers() {
+		found := map[peer.ID]bool{}
+		for _, id := range slices.Concat(p.dht.RoutingTable().ListPeers(), p.servers()) {
 			if key, ok := PublicKey(id); ok && t.known(key) {
-				n++
+				found[id] = true
 			}
 		}
-		t.at, t.found = now, want > 0 && n >= want
+		t.at, t.found = now, want > 0 && len(found) >= want
 	}
 	return t.found
 }
 
-// sift takes out of the routing table whom trusts does not allow any more.
+// servers are the connected members that serve the DHT.
+func (p *Host) servers() (out []peer.ID) {
+	p.mu.Lock()
+	connected := slices.Collect(maps.Keys(p.members))
+	p.mu.Unlock()
+	for _, id := range connected {
+		if got, err := p.h.Peerstore().SupportsProtocols(id, p.proto("kad/1.0.0")); err == nil && len(got) > 0 {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// sift takes out of the routing table whom trusts does not allow any more, and gives the places to those whom it does and
+// who found none.
 func (p *Host) sift() {
 	table := p.dht.RoutingTable()
+	sifted := false
 	for _, id := range table.ListPeers() {
 		if !p.trusts(id) {
 			table.RemovePeer(id)
+			sifted = true
+		}
+	}
+	if !sifted {
+		return
+	}
+	for _, id := range p.servers() {
+		if p.trusts(id) {
+			_, _ = table.TryAddPeer(id, true, false) // an error says that there is no room for it
 		}
 	}
 }

@@ -18,6 +18,23 @@ import (
 // fetchPoll is the pause between two questions after a fetch's progress.
 const fetchPoll = 200 * time.Millisecond
 
+// withBlob does something with the blob that the command's argument names, at a node.
+func withBlob(c *cli.Context, e *env, do func(context.Context, *conn, blob.CID) error) error {
+	text, err := argument(c, "CID")
+	if err != nil {
+		return err
+	}
+	return e.withNode(c.Context, func(n *conn) error {
+		ctx, cancel := e.bounded(c.Context, 12*time.Hour)
+		defer cancel()
+		name, err := blobName(ctx, n, text)
+		if err != nil {
+			return err
+		}
+		return do(ctx, n, name)
+	})
+}
+
 // blobHere makes a blob present at the node.
 func blobHere(ctx context.Context, e *env, n *conn, c blob.CID) (api.DAG, error) {
 	d, err := n.DAG(ctx, c.String())
@@ -50,17 +67,7 @@ func blobHere(ctx context.Context, e *env, n *conn, c blob.CID) (api.DAG, error)
 }
 
 func blobGet(c *cli.Context, e *env) error {
-	text, err := argument(c, "CID")
-	if err != nil {
-		return err
-	}
-	return e.withNode(c.Context, func(n *conn) error {
-		ctx, cancel := e.bounded(c.Context, 12*time.Hour)
-		defer cancel()
-		name, err := blobName(ctx, n, text)
-		if err != nil {
-			return err
-		}
+	return withBlob(c, e, func(ctx context.Context, n *conn, name blob.CID) error {
 		to := c.String("out")
 		if to == "" {
 			to = name.String()
@@ -99,17 +106,7 @@ func blobGet(c *cli.Context, e *env) error {
 }
 
 func blobExport(c *cli.Context, e *env) error {
-	text, err := argument(c, "CID")
-	if err != nil {
-		return err
-	}
-	return e.withNode(c.Context, func(n *conn) error {
-		ctx, cancel := e.bounded(c.Context, 12*time.Hour)
-		defer cancel()
-		name, err := blobName(ctx, n, text)
-		if err != nil {
-			return err
-		}
+	return withBlob(c, e, func(ctx context.Context, n *conn, name blob.CID) error {
 		to := c.String("car")
 		if to == "" {
 			to = name.String() + ".car"

@@ -39,7 +39,7 @@ var leaves = map[string]leaf{
 	"chain status": {few: "-"}, "chain block": {args: "1"}, "chain validators": {few: "-"}, "chain events": {few: "-"}, "chain trust": {few: "-"}, "chain evidence": {few: "-"},
 	"chain validators propose": {args: "--remove x"}, "chain validators approve": {args: "ffff"},
 	"network create": {args: "x", local: true}, "network invite": {local: true, few: "-"}, "network join": {args: "x", local: true}, "network revoke": {args: "3f2a", local: true},
-	"network members": {few: "-"}, "network resources": {few: "-"}, "network doctor": {local: true, few: "-"},
+	"network members": {few: "-"}, "network guests": {few: "-"}, "network resources": {few: "-"}, "network doctor": {local: true, few: "-"},
 	"network peers": {few: "-"}, "network services": {few: "-"}, "network send": {args: "api --data x"}, "network ping": {few: "-"},
 	"policy list": {local: true, few: "-"}, "policy show": {args: "sealed", local: true}, "policy check": {args: "sealed"},
 	"key new": {args: "client", local: true}, "key show": {local: true, few: "-"}, "key backup": {args: "client x", local: true, few: "client"},

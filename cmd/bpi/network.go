@@ -18,6 +18,7 @@ func networkCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			createCommand(), inviteCommand(), joinCommand(), revokeCommand(),
 			{Name: "members", Usage: "who may be on a private network, and by what", Action: action(networkMembers)},
+			{Name: "guests", Usage: "the foreign peers, kubo for one, with which the node exchanges blobs", Action: action(networkGuests)},
 			{Name: "resources", Usage: "what the mesh holds, refused and dropped, in words", Action: action(networkResources)},
 			networkDoctorCommand(),
 			{Name: "peers", Usage: "the peers that the node knows", Action: action(listPeers)},

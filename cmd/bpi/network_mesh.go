@@ -55,6 +55,37 @@ func networkMembers(c *cli.Context, e *env) error {
 	})
 }
 
+func networkGuests(c *cli.Context, e *env) error {
+	e.admin = true
+	return withMesh(c, e, false, func(m api.Network) error {
+		if e.json {
+			return writeJSON(e.out, m.Foreign)
+		}
+		if len(m.Foreign) == 0 {
+			e.say("no foreign peer is connected or listed; list one under foreign_peers in [p2p]")
+			return nil
+		}
+		t := newTable(e.out, "PEER", "AGENT", "BY", "LINK", "SINCE")
+		for _, f := range m.Foreign {
+			by, link, since := "itself", "-", "-"
+			if f.Listed {
+				by = "configuration"
+			}
+			switch {
+			case f.Connected:
+				link = "connected"
+			case f.Error != "":
+				link = clean(f.Error)
+			}
+			if f.SinceMs > 0 {
+				since = time.UnixMilli(int64(f.SinceMs)).UTC().Format(time.RFC3339)
+			}
+			t.row(f.ID, orDash(clean(f.Agent)), by, link, since)
+		}
+		return t.flush()
+	})
+}
+
 func networkResources(c *cli.Context, e *env) error {
 	e.admin = true
 	return withMesh(c, e, false, func(m api.Network) error {
@@ -96,6 +127,9 @@ func resourceWords(m api.Network) [][2]string {
 	switch {
 	case m.Private:
 		say("gate", "%d handshakes of members went on, %d of outsiders were closed, %d dials to outsiders were not made", g.Passed, g.Outsiders, g.Dials)
+		if g.Foreign > 0 {
+			say("foreign", "%d handshakes of foreign peers that the configuration lists went on; see: bpi network guests", g.Foreign)
+		}
 		say("door", "%d invitations were taken, %d refused, %d callers turned away because too many stood there", g.DoorOpened, g.DoorRefused, g.DoorBusy)
 		say("put out", "%s because their membership ended", count(int(g.PutOut), "connection"))
 	default:

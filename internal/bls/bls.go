@@ -15,6 +15,8 @@ import (
 	"fmt"
 
 	blst "github.com/supranational/blst/bindings/go"
+
+	"github.com/metanode/metanode/internal/lowhex"
 )
 
 // Sizes of the compressed points.
@@ -127,23 +129,10 @@ func (p PublicKey) Short() string { return hex.EncodeToString(p[:6]) }
 func (p PublicKey) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText reads 96 hexadecimal digits.
-func (p *PublicKey) UnmarshalText(b []byte) error { return fromHex(p[:], b, "bls public key") }
+func (p *PublicKey) UnmarshalText(b []byte) error { return lowhex.Decode(p[:], b, "bls public key") }
 
 // MarshalText gives hexadecimal digits.
 func (s Signature) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(s[:])), nil }
 
 // UnmarshalText reads 192 hexadecimal digits.
-func (s *Signature) UnmarshalText(b []byte) error { return fromHex(s[:], b, "bls signature") }
-
-func fromHex(dst, text []byte, what string) error {
-	if len(text) != 2*len(dst) {
-		return fmt.Errorf("%s: want %d hexadecimal digits, have %d", what, 2*len(dst), len(text))
-	}
-	if _, err := hex.Decode(dst, text); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if hex.EncodeToString(dst) != string(text) {
-		return fmt.Errorf("%s: want lower-case hexadecimal digits", what)
-	}
-	return nil
-}
+func (s *Signature) UnmarshalText(b []byte) error { return lowhex.Decode(s[:], b, "bls signature") }

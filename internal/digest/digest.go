@@ -9,6 +9,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/metanode/metanode/internal/lowhex"
 )
 
 // Size is the length of a Digest in bytes.
@@ -54,14 +56,8 @@ func (d Digest) Short() string { return hex.EncodeToString(d[:6]) }
 func Parse(s string) (Digest, error) {
 	var d Digest
 	h := strings.TrimPrefix(s, "sha256:")
-	if len(h) != 2*Size {
-		return d, fmt.Errorf("digest %.80q: want %d hexadecimal digits, have %d", s, 2*Size, len(h))
-	}
-	if h != strings.ToLower(h) {
-		return d, fmt.Errorf("digest %.80q: want lower-case hexadecimal digits", s)
-	}
-	if _, err := hex.Decode(d[:], []byte(h)); err != nil {
-		return Digest{}, fmt.Errorf("digest %.80q: %w", s, err)
+	if err := lowhex.Decode(d[:], []byte(h), "digest"); err != nil {
+		return Digest{}, fmt.Errorf("%.80q: %w", s, err)
 	}
 	return d, nil
 }

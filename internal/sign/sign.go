@@ -11,6 +11,8 @@ import (
 
 	"github.com/oasisprotocol/curve25519-voi/curve"
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
+
+	"github.com/metanode/metanode/internal/lowhex"
 )
 
 // PublicKey is an Ed25519 public key. It is an array, so that it can be compared and used as a map key.
@@ -116,23 +118,10 @@ func (s *Signature) UnmarshalBinary(b []byte) error {
 func (p PublicKey) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText reads 64 hexadecimal digits.
-func (p *PublicKey) UnmarshalText(b []byte) error { return fromHex(p[:], b, "public key") }
+func (p *PublicKey) UnmarshalText(b []byte) error { return lowhex.Decode(p[:], b, "public key") }
 
 // MarshalText gives hexadecimal digits.
 func (s Signature) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(s[:])), nil }
 
 // UnmarshalText reads 128 hexadecimal digits.
-func (s *Signature) UnmarshalText(b []byte) error { return fromHex(s[:], b, "signature") }
-
-func fromHex(dst, text []byte, what string) error {
-	if len(text) != 2*len(dst) {
-		return fmt.Errorf("%s: want %d hexadecimal digits, have %d", what, 2*len(dst), len(text))
-	}
-	if _, err := hex.Decode(dst, text); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if hex.EncodeToString(dst) != string(text) {
-		return fmt.Errorf("%s: want lower-case hexadecimal digits", what)
-	}
-	return nil
-}
+func (s *Signature) UnmarshalText(b []byte) error { return lowhex.Decode(s[:], b, "signature") }

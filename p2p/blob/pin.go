@@ -103,6 +103,23 @@ func (s *Store) Pins(d digest.Digest) []string {
 	return sortedKeys(e.reasons)
 }
 
+// Pinned lists what is pinned for a reason, what was used last first, at most n.
+func (s *Store) Pinned(reason string, n int) []CID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]CID, 0, len(s.pinned[reason]))
+	for c := range s.pinned[reason] {
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b CID) int {
+		if d := s.roots[b].used.Compare(s.roots[a].used); d != 0 {
+			return d
+		}
+		return strings.Compare(a.KeyString(), b.KeyString())
+	})
+	return out[:min(len(out), n)]
+}
+
 // Reasons lists the reasons that begin with prefix, in order, each once.
 func (s *Store) Reasons(prefix string) []string {
 	s.mu.Lock()

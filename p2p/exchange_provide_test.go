@@ -1,0 +1,153 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/metanode/metanode/internal/digest"
+	"github.com/metanode/metanode/internal/sign"
+	"github.com/metanode/metanode/p2p/blob"
+)
+
+// apart makes two peers that know a third and are not connected to each other; the second provides what it has.
+func apart(t *testing.T, whole []byte) (asker, holder *swapper, between *Host, root blob.CID) {
+	t.Helper()
+	asker, holder, between = newSwapper(t), newSwapper(t, whole), newSwapper(t).Host
+	r, _ := holder.store.Find(digest.Of(whole))
+	connect(t, asker.Host, between)
+	connect(t, holder.Host, between)
+	holder.x.Provide(func() []blob.CID { return []blob.CID{r.CID} })
+	eventually(t, "the one between them keeps the record", func() bool {
+		list, err := between.dht.ProviderStore().GetProviders(t.Context(), r.CID.Hash())
+		return err == nil && len(list) == 1 && list[0].ID == holder.ID()
+	})
+	return asker, holder, between, r.CID
+}
+
+// part closes what the DHT's own searches have opened between two peers.
+func part(t *testing.T, a, b *Host) {
+	t.Helper()
+	eventually(t, "they are not connected", func() bool {
+		_ = a.h.Network().ClosePeer(b.ID())
+		return a.h.Network().Connectedness(b.ID()) != network.Connected && b.h.Network().Connectedness(a.ID()) != network.Connected
+	})
+}
+
+func TestProviderThatIsNotConnectedIsFoundByItsRecord(t *testing.T) {
+	whole := random(1, 3<<20)
+	asker, holder, _, root := apart(t, whole)
+	part(t, asker.Host, holder.Host)
+	if err := asker.x.FetchDAG(t.Context(), blob.Of(digest.Of([]byte("nowhere"))), 1<<20); !errors.Is(err, errNobody) {
+		t.Errorf("what nobody has: %v", err)
+	}
+	part(t, asker.Host, holder.Host)
+	if err := asker.x.FetchDAG(t.Context(), root, 10<<20); err != nil {
+		t.Fatal(err)
+	}
+	asker.verify(t, whole)
+}
+
+// TestRecordsOfStrangersDoNotHideThePeerThatTheChainKnows puts many before it, of peers that do not answer.
+func TestRecordsOfStrangersDoNotHideThePeerThatTheChainKnows(t *testing.T) {
+	whole := random(1, 100)
+	asker, holder, between, root := apart(t, whole)
+	nobody, err := ma.NewMultiaddr("/ip4/127.0.0.1/tcp/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range byte(3 * seekDials) {
+		liar := PeerID(seeded(100 + i).Public())
+		if err := asker.dht.ProviderStore().AddProvider(t.Context(), root.Hash(), peer.AddrInfo{ID: liar, Addrs: []ma.Multiaddr{nobody}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	peers := []sign.PublicKey{holder.Self(), between.Self()}
+	asker.trust.Store(&trust{known: func(k sign.PublicKey) bool { return k == peers[0] || k == peers[1] }, members: func() []sign.PublicKey { return peers }})
+	part(t, asker.Host, holder.Host)
+	if err := asker.x.FetchDAG(t.Context(), root, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	asker.verify(t, whole)
+}
+
+func TestRecordsAreWrittenAtAPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var list []blob.CID
+		for i := range 2 * MaxProvided {
+			list = append(list, blob.Of(digest.Of(fmt.Append(nil, i))))
+		}
+		var mu sync.Mutex // of what follows; the test holds it but while time goes on
+		written := map[blob.CID]int{}
+		var last time.Time
+		down := true
+		r := &rounds{next: map[blob.CID]time.Time{}, roots: func() []blob.CID {
+			mu.Lock()
+			defer mu.Unlock()
+			return list
+		}, write: func(_ context.Context, c blob.CID) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if down {
+				return errors.New("nobody is there")
+			}
+			if time.Since(last) < provideGap {
+				t.Errorf("two records within %s", time.Since(last))
+			}
+			written[c]++
+			last = time.Now()
+			return nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); r.run(ctx) }()
+		mu.Lock()
+		defer mu.Unlock()
+		at := func(d time.Duration) {
+			mu.Unlock()
+			defer mu.Lock()
+			time.Sleep(time.Until(began.Add(d))) // of the test's own clock
+			synctest.Wait()
+		}
+		at(time.Minute)
+		down = false
+		at(5 * time.Minute)
+		if len(written) != MaxProvided {
+			t.Fatalf("%d records after five minutes, want %d", len(written), MaxProvided)
+		}
+		for _, c := range list[:MaxProvided] {
+			if written[c] != 1 {
+				t.Fatalf("%s is written %d times", c, written[c])
+			}
+		}
+		// What is new is told soon, and what is not listed any more is not told again.
+		fresh := blob.Of(digest.Of([]byte("fresh")))
+		list = append([]blob.CID{fresh}, list[1:100]...)
+		at(6 * time.Minute)
+		if written[fresh] != 1 {
+			t.Errorf("what is new is written %d times within a minute", written[fresh])
+		}
+		at(55 * time.Minute) // before an hour, when the first records end
+		for i, c := range append(list, blob.Of(digest.Of(fmt.Append(nil, 0)))) {
+			if n := written[c]; (n < 2) != (i == len(list)) {
+				t.Errorf("%d: %s is written %d times", i, c, n)
+			}
+		}
+		cancel()
+		mu.Unlock()
+		<-ended
+		mu.Lock()
+		if len(r.next) > 2*MaxProvided {
+			t.Errorf("%d records are remembered", len(r.next))
+		}
+	})
+}
