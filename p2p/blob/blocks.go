@@ -27,8 +27,9 @@ import (
 // was torn by a power cut before it was synced, is removed and counts as absent, so that it is fetched again rather than
 // passed on. It is safe for concurrent use.
 type disk struct {
-	ds  *flatfs.Datastore
-	dir string
+	ds    *flatfs.Datastore
+	dir   string
+	sound *sound
 }
 
 var _ blockstore.Blockstore = disk{}
@@ -44,7 +45,7 @@ func openDisk(dir string) (disk, error) {
 	if err != nil {
 		return disk{}, err
 	}
-	return disk{ds, path}, nil
+	return disk{ds, path, newSound()}, nil
 }
 
 func (d disk) close() error { return d.ds.Close() }
@@ -139,8 +140,8 @@ func (d disk) putMany(ctx context.Context, fresh []blocks.Block, meanwhile func(
 	return nil
 }
 
-// hasten lets the kernel begin to write blocks to the disk, so that it has little left to do when sync waits for it. It is
-// of use alone: nothing depends on it.
+// hasten lets the kernel begin to write blocks to the disk, so that it has little left to do when sync waits for it, and
+// notes that they are sound. It is of use alone: nothing depends on it.
 func (d disk) hasten(list []blocks.Block) {
 	for _, b := range list {
 		if len(b.RawData()) < hastenBytes {
@@ -151,6 +152,11 @@ func (d disk) hasten(list []blocks.Block) {
 			return
 		}
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+		if info, err := f.Stat(); err == nil {
+			if as, ok := stampIn(info); ok {
+				d.sound.note(hashOf(b.Cid()), as)
+			}
+		}
 		f.Close()
 	}
 }
