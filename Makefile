@@ -119,7 +119,7 @@ sim-mesh: ## the service registry of NODES simulated nodes (default 64) on links
 .PHONY: e2e
 e2e: build ## networks of real processes: faults, late joiners, tampered receipts
 	@if [ -n "$$($(GO) list ./e2e/... 2>/dev/null)" ]; then \
-	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_KUBO=$(KUBO_CACHE)/ipfs $(GO) test -count=1 -timeout 15m ./e2e/...; fi
+	  BPI_BIN=$(CURDIR)/build/bpi BPI_ENGINE=$(CURDIR)/$(WORKER) BPI_KUBO=$(KUBO_CACHE)/ipfs $(GO) test -count=1 -timeout 25m ./e2e/...; fi
 
 .PHONY: bench
 bench: build ## the figures of four peers and of the cage on this machine, with those that fall short marked

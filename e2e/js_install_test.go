@@ -8,18 +8,19 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io/fs"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 const (
-	jsInstallTime = 4 * time.Minute
+	jsInstallTime = 2 * time.Minute
 	jsRunTime     = 100 * time.Second
 )
 
@@ -41,7 +42,9 @@ func withJavaScript(t testing.TB) *javascript {
 		t.Fatalf("the client's programs: %d, %v", len(programs), err)
 	}
 	for _, p := range programs {
-		copyFile(t, p, filepath.Join(dir, filepath.Base(p)))
+		if err := copyFile(p, filepath.Join(dir, filepath.Base(p))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Symlink(filepath.Join(packages, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)
@@ -49,77 +52,95 @@ func withJavaScript(t testing.TB) *javascript {
 	return &javascript{t, dir}
 }
 
-func copyFile(t testing.TB, from, to string) {
-	t.Helper()
+func copyFile(from, to string) error {
 	raw, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, raw, 0o600)
-	}
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
+	return os.WriteFile(to, raw, 0o600)
 }
 
 // npmCode is how npm names what went wrong.
 var npmCode = regexp.MustCompile(`npm error code (\w+)`)
 
-// jsPackages is the folder of the packages. Two processes that install at once do no harm: a folder gets its name when it
-// is whole.
+// jsInstalled is installJS's result: what could not be fetched once is not tried again by the next test.
+var jsInstalled = sync.OnceValue(installJS)
+
+// jsInstall is the folder of the packages, or why there is none: either they cannot be had here, or they are wrong.
+type jsInstall struct {
+	dir     string
+	missing string
+	err     error
+}
+
 func jsPackages(t testing.TB) string {
 	t.Helper()
+	i := jsInstalled()
+	switch {
+	case i.err != nil:
+		t.Fatal(i.err)
+	case i.missing != "":
+		t.Skip(i.missing)
+	}
+	return i.dir
+}
+
+// installJS finds the packages in the cache or fetches them. Two processes that install at once do no harm: a folder gets
+// its name when it is whole.
+func installJS() jsInstall {
 	lock, err := os.ReadFile("js/package-lock.json")
 	if err != nil {
-		t.Fatal(err)
+		return jsInstall{err: err}
 	}
 	if bytes.Contains(lock, []byte(`"resolved"`)) {
-		t.Fatal("e2e/js/package-lock.json names a registry's host; make it again where its .npmrc is in force")
+		return jsInstall{err: errors.New("e2e/js/package-lock.json names a registry's host; make it again where its .npmrc is in force")}
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		t.Skipf("no folder for packages: %v", err)
+		return jsInstall{missing: fmt.Sprintf("the JavaScript client's packages have no place: %v", err)}
 	}
 	cache = filepath.Join(cache, "metanode")
 	sum := sha256.Sum256(lock)
 	final := filepath.Join(cache, "js-"+hex.EncodeToString(sum[:6]))
 	if _, err := os.Stat(final); err == nil {
-		return final
+		return jsInstall{dir: final}
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		t.Skip("npm is not installed, so the JavaScript client cannot be: install npm to run this test")
+		return jsInstall{missing: "npm is not installed, so the JavaScript client cannot be: install npm to run this test"}
 	}
 	if err := os.MkdirAll(cache, 0o700); err != nil {
-		t.Skipf("no folder for packages: %v", err)
+		return jsInstall{missing: fmt.Sprintf("the JavaScript client's packages have no place: %v", err)}
 	}
 	dir, err := os.MkdirTemp(cache, "install")
 	if err != nil {
-		t.Skipf("no folder for packages: %v", err)
+		return jsInstall{missing: fmt.Sprintf("the JavaScript client's packages have no place: %v", err)}
 	}
 	defer os.RemoveAll(dir)
 	for _, f := range []string{"package.json", "package-lock.json", ".npmrc"} {
-		copyFile(t, filepath.Join("js", f), filepath.Join(dir, f))
+		if err := copyFile(filepath.Join("js", f), filepath.Join(dir, f)); err != nil {
+			return jsInstall{err: err}
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), jsInstallTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000")
+	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund",
+		"--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000", "--fetch-timeout=60000")
 	cmd.Dir, cmd.WaitDelay = dir, time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		code := ""
-		if m := npmCode.FindSubmatch(out); m != nil {
-			code = string(m[1])
+		code := npmCode.FindString(string(out))
+		if strings.HasSuffix(code, "EUSAGE") || strings.HasSuffix(code, "EINTEGRITY") {
+			return jsInstall{err: fmt.Errorf("e2e/js: the packages are not those of package-lock.json:\n%s", out)}
 		}
-		if code == "EUSAGE" || code == "EINTEGRITY" {
-			t.Fatalf("e2e/js: the packages are not those of package-lock.json:\n%s", out)
-		}
-		t.Skipf("npm cannot fetch the JavaScript client's packages: %v\n%s", err, out)
+		return jsInstall{missing: fmt.Sprintf("the JavaScript client's packages cannot be fetched within %v: npm ci: %v: %s", jsInstallTime, err, code)}
 	}
-	if err := os.Rename(dir, final); err != nil && !errors.Is(err, fs.ErrExist) {
-		if _, gone := os.Stat(final); gone != nil {
-			t.Fatal(err)
+	if err := os.Rename(dir, final); err != nil {
+		if _, there := os.Stat(final); there != nil { // nor did another process put it there
+			return jsInstall{err: err}
 		}
 	}
-	return final
+	return jsInstall{dir: final}
 }
 
 // jsStep is what the client says of one step; Raw has the rest.

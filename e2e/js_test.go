@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,7 +97,7 @@ func (n *testnet) useFromJavaScript(js *javascript, first *peer, address string,
 			added.Do(n.users) // what peers offer changes, and they tell
 		}
 	}, append(flags, "--network", status.Chain.Name, "--address", address,
-		"identify", "ping", "hear:users@1", "find:analytics", "value", "api:/v1/chain", "message:/v1/chain", "submit:"+query, "receipt:receipt.json")...)
+		"dial", "identify", "ping", "hear:users@1", "find:analytics", "value", "api:/v1/chain", "message:/v1/chain", "submit:"+query, "receipt:receipt.json")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,76 +192,5 @@ func (n *testnet) holds(js *javascript, job, client, trust string) {
 	r := n.runWith(home(n.t), "receipt", "verify", filepath.Join(js.dir, "receipt.json"), "--trust", trust)
 	if out := r.stdout + r.stderr; r.code != 0 || !strings.Contains(out, "the receipt is valid: job "+job) || !strings.Contains(out, `signed for "http:`+client+`"`) {
 		n.t.Errorf("the receipt of job %s that client %s took: exit code %d\n%s", job, client, r.code, out)
-	}
-}
-
-// TestJavaScriptClientOfAPrivateNetwork is let in where the configuration of the members names it, and learns nothing
-// where anything is missing: its name, the swarm key of a sealed network, or the right one.
-func TestJavaScriptClientOfAPrivateNetwork(t *testing.T) {
-	js := withJavaScript(t)
-	key, id := js.key()
-	onLoopback(t)
-	t.Setenv("BPI_P2P_ALLOWED_PEERS", id)
-	t.Setenv("BPI_GATEWAY_ENABLED", "true")
-	t.Setenv("BPI_GATEWAY_OFFER", "true")
-	query := filepath.Join(t.TempDir(), "query.json")
-	if err := os.WriteFile(query, []byte(`{"dataset":"users","query":"SELECT COUNT(*) FROM users","r":1,"q":1}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	wrong := filepath.Join(t.TempDir(), "wrong.key")
-	if err := os.WriteFile(wrong, fmt.Appendf(nil, "/key/swarm/psk/1.0.0/\n/base16/\n%064d\n", 7), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, sealed := range []bool{false, true} {
-		name := map[bool]string{false: "private", true: "sealed"}[sealed]
-		t.Run(name, func(t *testing.T) {
-			js := &javascript{t, js.dir}
-			founder := home(t)
-			n := &testnet{t: t, home: founder}
-			t.Cleanup(n.down)
-			create, flags := []string{"network", "create", "--private", "acme"}, []string{"--key", key}
-			if sealed {
-				create, flags = append(create, "--sealed"), append(flags, "--swarm-key", filepath.Join(founder, "swarm.key"))
-			}
-			n.must(create...)
-			first := n.member(founder)
-			if out := n.must("--json", "node", "status"); !strings.Contains(out, `"executor"`) {
-				t.Skipf("this machine gives no cage: %s", out)
-			}
-			status, err := n.client(first).Status(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			chain, err := n.client(first).ChainStatus(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			address := status.Addresses[0]
-
-			outsiders := map[string][]string{"of no name there": flags[2:]}
-			if sealed {
-				outsiders["without the swarm key"] = []string{"--key", key}
-				outsiders["with another swarm key"] = []string{"--key", key, "--swarm-key", wrong}
-			}
-			var all sync.WaitGroup
-			for who, flags := range outsiders {
-				all.Go(func() {
-					said, err := js.client(nil, append(flags, "--network", chain.Chain.Name, "--address", address, "identify")...)
-					last := said["identify"]
-					if last.Step == "" {
-						last = said["dial"]
-					}
-					if err == nil || last.Error == "" || len(last.Learnt) > 0 {
-						t.Errorf("a client %s: %v, %v", who, said, err)
-					}
-					if _, dialed := said["identify"]; dialed == (who != "of no name there") {
-						t.Errorf("a client %s came as far as %v", who, said)
-					}
-				})
-			}
-			all.Wait()
-			job := n.useFromJavaScript(js, first, address, append(flags, query)...)
-			n.holds(js, job, id, n.trust())
-		})
 	}
 }

@@ -130,6 +130,14 @@ func (k *kubo) start() {
 	})
 }
 
+// peerWith makes the daemon that is started next keep a connection, as docs/network.md tells: kubo broadcasts its wishes to
+// such peers, and to others only if they are its neighbours.
+func (k *kubo) peerWith(address string) {
+	k.t.Helper()
+	addr, id, _ := strings.Cut(address, "/p2p/")
+	k.must("config", "--json", "Peering.Peers", fmt.Sprintf(`[{"ID": %q, "Addrs": [%q]}]`, id, addr))
+}
+
 // sealWith gives the daemon a swarm key file, as it is.
 func (k *kubo) sealWith(raw []byte) {
 	k.t.Helper()
@@ -212,6 +220,14 @@ func same(t testing.TB, a, b string) {
 // exchange lets a peer and kubo, which are connected, fetch from each other: a data set by its CID, and what kubo added.
 func (n *testnet) exchange(p *peer, k *kubo) (ours string) {
 	n.t.Helper()
+	eventually(n.t, 30*time.Second, "kubo is connected", func() bool {
+		for line := range strings.Lines(n.must("network", "guests")) {
+			if strings.Contains(line, k.id) && strings.Contains(line, "connected") {
+				return true
+			}
+		}
+		return false
+	})
 	dir := home(n.t)
 	path := func(name string) string { return filepath.Join(dir, name) }
 	rate := func(what, file string, since time.Time) {
@@ -275,8 +291,9 @@ func TestKuboAndAnOpenNetworkFetchFromEachOther(t *testing.T) {
 	kuboBin(t)
 	n, p, address := alone(t, "acme")
 	k := newKubo(t)
+	k.peerWith(address)
 	k.start()
-	k.must("swarm", "connect", address)
+	k.must("swarm", "connect", address) // by itself it begins after some seconds
 	n.exchange(p, k)
 	// The same eyes that see nothing of a private network see this one.
 	if _, id, _ := strings.Cut(address, "/p2p/"); !strings.Contains(k.must("id", id), "metanode/") {
@@ -312,6 +329,7 @@ func TestKuboAndAPrivateNetworkFetchFromEachOther(t *testing.T) {
 				k.sealWith(raw)
 				unlisted.sealWith(raw)
 			}
+			k.peerWith(address)
 			k.start()
 			k.must("swarm", "connect", address)
 			cid := n.exchange(p, k)

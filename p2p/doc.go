@@ -20,6 +20,7 @@
 //   - Handle and Call: request and response on persistent streams, with limits a peer.
 //   - Listener and DialStream: a net.Listener and a net.Conn over the mesh, for the HTTP API.
 //   - Services: who offers what, by signed descriptions, and messages to a service by its name (with package p2p/registry).
+//   - Guests: foreign peers, of no Metanode network, that speak Bitswap (kubo): blobs are exchanged with them (guest.go).
 //   - Exchange: blobs as blocks over Bitswap, verified one by one, resumed, from every provider at once; by CID, or by
 //     digest, whose CID peers are asked for (with package p2p/blob).
 //

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,24 +115,17 @@ func (x *Exchange) seek(ctx context.Context, c blob.CID) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, seekTime)
 	defer cancel()
-	var known, others []peer.AddrInfo
+	var list []peer.AddrInfo
 	for i := range p.dht.FindProvidersAsync(ctx, c, seekRecords) {
-		if i.ID == p.ID() || !p.gate.welcome(i.ID) || p.h.Network().Connectedness(i.ID) == network.Connected {
-			continue
-		}
-		if key, ok := PublicKey(i.ID); ok && p.trust.Load() != nil && p.trust.Load().known(key) {
-			known = append(known, i)
-		} else {
-			others = append(others, i)
+		if i.ID != p.ID() && p.gate.welcome(i.ID) && p.h.Network().Connectedness(i.ID) != network.Connected {
+			list = append(list, i)
 		}
 	}
-	list := append(known, others...)
-	list = list[:min(len(list), seekDials)]
 	slots := make(chan struct{}, seekAtOnce)
 	var dials sync.WaitGroup
 	var mu sync.Mutex
 	found := false
-	for _, i := range list {
+	for _, i := range likeliest(list, p.trust.Load()) {
 		slots <- struct{}{}
 		dials.Go(func() {
 			defer func() { <-slots }()
@@ -150,4 +144,14 @@ func (x *Exchange) seek(ctx context.Context, c blob.CID) bool {
 	}
 	dials.Wait()
 	return found
+}
+
+// likeliest are the providers to dial: those that the chain knows, then others.
+func likeliest(list []peer.AddrInfo, t *trust) []peer.AddrInfo {
+	known := func(i peer.AddrInfo) int {
+		key, ok := PublicKey(i.ID)
+		return rank(ok && t != nil && t.known(key))
+	}
+	slices.SortStableFunc(list, func(a, b peer.AddrInfo) int { return known(a) - known(b) })
+	return list[:min(len(list), seekDials)]
 }

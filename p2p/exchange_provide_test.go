@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/internal/sign"
@@ -44,39 +44,39 @@ func part(t *testing.T, a, b *Host) {
 
 func TestProviderThatIsNotConnectedIsFoundByItsRecord(t *testing.T) {
 	whole := random(1, 3<<20)
-	asker, holder, _, root := apart(t, whole)
+	asker, holder, between, root := apart(t, whole)
+	// The holder is no part of the asker's DHT, so that no search connects to it on the way.
+	one := []sign.PublicKey{between.Self()}
+	asker.trust.Store(&trust{known: func(k sign.PublicKey) bool { return k == one[0] }, members: func() []sign.PublicKey { return one }})
+	eventually(t, "the asker's DHT is settled", func() bool { return !asker.trusts(holder.ID()) })
+	asker.sift()
 	part(t, asker.Host, holder.Host)
 	if err := asker.x.FetchDAG(t.Context(), blob.Of(digest.Of([]byte("nowhere"))), 1<<20); !errors.Is(err, errNobody) {
 		t.Errorf("what nobody has: %v", err)
 	}
-	part(t, asker.Host, holder.Host)
+	if asker.isMember(holder.ID()) {
+		t.Fatal("the search for what nobody has connected them")
+	}
 	if err := asker.x.FetchDAG(t.Context(), root, 10<<20); err != nil {
 		t.Fatal(err)
 	}
 	asker.verify(t, whole)
 }
 
-// TestRecordsOfStrangersDoNotHideThePeerThatTheChainKnows puts many before it, of peers that do not answer.
-func TestRecordsOfStrangersDoNotHideThePeerThatTheChainKnows(t *testing.T) {
-	whole := random(1, 100)
-	asker, holder, between, root := apart(t, whole)
-	nobody, err := ma.NewMultiaddr("/ip4/127.0.0.1/tcp/1")
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestPeersThatTheChainKnowsAreDialedFirst(t *testing.T) {
+	good := seeded(1).Public()
+	var list []peer.AddrInfo
 	for i := range byte(3 * seekDials) {
-		liar := PeerID(seeded(100 + i).Public())
-		if err := asker.dht.ProviderStore().AddProvider(t.Context(), root.Hash(), peer.AddrInfo{ID: liar, Addrs: []ma.Multiaddr{nobody}}); err != nil {
-			t.Fatal(err)
-		}
+		list = append(list, peer.AddrInfo{ID: PeerID(seeded(100 + i).Public())})
 	}
-	peers := []sign.PublicKey{holder.Self(), between.Self()}
-	asker.trust.Store(&trust{known: func(k sign.PublicKey) bool { return k == peers[0] || k == peers[1] }, members: func() []sign.PublicKey { return peers }})
-	part(t, asker.Host, holder.Host)
-	if err := asker.x.FetchDAG(t.Context(), root, 1<<20); err != nil {
-		t.Fatal(err)
+	list = append(list, peer.AddrInfo{ID: PeerID(good)})
+	got := likeliest(slices.Clone(list), &trust{known: func(k sign.PublicKey) bool { return k == good }})
+	if len(got) != seekDials || got[0].ID != PeerID(good) || got[1].ID != list[0].ID {
+		t.Errorf("%d to dial, %v first", len(got), got[0].ID)
 	}
-	asker.verify(t, whole)
+	if got := likeliest(slices.Clone(list), nil); len(got) != seekDials || got[0].ID != list[0].ID {
+		t.Errorf("without a chain, %d to dial, %v first", len(got), got[0].ID)
+	}
 }
 
 func TestRecordsAreWrittenAtAPace(t *testing.T) {

@@ -41,7 +41,7 @@ func ParseForeign(s string) (peer.AddrInfo, error) {
 	if !strings.HasPrefix(s, "/") {
 		id, err := peer.Decode(s)
 		if err != nil {
-			return peer.AddrInfo{}, fmt.Errorf("%.200q is neither a peer id nor a multiaddr that ends in one; kubo tells its own with: ipfs id", s)
+			return peer.AddrInfo{}, fmt.Errorf("%.200q is neither a peer id nor a multiaddr that ends in one; kubo tells its own with: ipfs config Identity.PeerID", s)
 		}
 		return peer.AddrInfo{ID: id}, nil
 	}

@@ -1,16 +1,21 @@
 package p2p
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	dhtpb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/metanode/metanode/internal/digest"
 )
@@ -56,6 +61,61 @@ func await(t *testing.T, what string, done <-chan struct{}) {
 	}
 }
 
+// requests sends well-formed questions to a peer, on a protocol of each kind, and tells which were answered.
+func requests(t *testing.T, h host.Host, p *Host) (answered []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ask := func(what string, id protocol.ID, say func(io.Writer) error, hear func(io.Reader) error) {
+		s, err := h.NewStream(ctx, p.ID(), id)
+		if err != nil {
+			return
+		}
+		defer s.Reset()
+		_ = s.SetDeadline(time.Now().Add(5 * time.Second))
+		if say(s) == nil && hear(s) == nil {
+			answered = append(answered, what)
+		}
+	}
+	ask("a call", p.proto("rpc/"+clockProto), func(w io.Writer) error { return writeFrame(w, nil) }, func(r io.Reader) error {
+		_, err := readFrame(r, 64)
+		return err
+	})
+	find := dhtpb.NewMessage(dhtpb.Message_FIND_NODE, []byte(h.ID()), 0)
+	ask("the DHT", p.proto("kad/1.0.0"), func(w io.Writer) error {
+		_, err := protodelim.MarshalTo(w, find)
+		return err
+	}, func(r io.Reader) error { return protodelim.UnmarshalFrom(bufio.NewReader(r), new(dhtpb.Message)) })
+	ask("a stream", p.proto("stream/test"), func(w io.Writer) error {
+		_, err := w.Write([]byte("x"))
+		return err
+	}, func(r io.Reader) error {
+		_, err := io.ReadFull(r, make([]byte, 1))
+		return err
+	})
+	return answered
+}
+
+// echoes serves a stream protocol as the API is served.
+func echoes(t *testing.T, p *Host) {
+	t.Helper()
+	l, err := p.Listener("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.CopyN(c, c, 1)
+			c.Close()
+		}
+	}()
+}
+
 // TestListedForeignPeerExchangesBlobsAndNothingElse is the rule on a private network, as it is and sealed.
 func TestListedForeignPeerExchangesBlobsAndNothingElse(t *testing.T) {
 	for _, sealed := range []bool{false, true} {
@@ -88,6 +148,10 @@ func TestListedForeignPeerExchangesBlobsAndNothingElse(t *testing.T) {
 			}
 			us.verify(t, theirs)
 
+			echoes(t, us.Host)
+			if got := requests(t, them, us.Host); len(got) > 0 {
+				t.Errorf("it was answered: %q", got)
+			}
 			for _, l := range snoop(t, them, infoOf(t, us.Host), us.Network()) {
 				switch {
 				case strings.HasPrefix(l, "negotiated /ipfs/"), l == "ping answered", l == "protocols", l == "an identify message",
@@ -168,6 +232,11 @@ func TestOpenNetworkKeepsForeignPeersThatExchange(t *testing.T) {
 	}
 	if us.isGuest(late.ID()) || us.isGuest(mute.ID()) || us.memberCount() != 0 {
 		t.Errorf("more guests than places, or %d members", us.memberCount())
+	}
+	// What any stranger of an open network is answered, a guest is as well.
+	echoes(t, us.Host)
+	if got := requests(t, casual, us.Host); len(got) != 3 {
+		t.Errorf("a guest of an open network is answered only %q", got)
 	}
 	// A place is free again when its guest has left.
 	if err := casual.Network().ClosePeer(us.ID()); err != nil {

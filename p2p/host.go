@@ -223,14 +223,17 @@ func (p *Host) ID() peer.ID { return PeerID(p.self) }
 func (p *Host) Network() string { return p.cfg.Network }
 
 // Addrs are the full multiaddrs under which the host is reached, /ip4/…/tcp/…/p2p/ID first. A client has none.
-func (p *Host) Addrs() []string {
-	suffix := "/p2p/" + p.h.ID().String()
+func (p *Host) Addrs() []string { return fullAddrs(p.h.Addrs(), p.h.ID()) }
+
+// fullAddrs puts plain TCP first, whose addresses people copy and every program dials, and others in their order.
+func fullAddrs(addrs []ma.Multiaddr, id peer.ID) []string {
+	suffix := "/p2p/" + id.String()
 	var tcps, others []string
-	for _, a := range p.h.Addrs() {
+	for _, a := range addrs {
 		if first, _ := ma.SplitFirst(a); first.Protocol().Code == ma.P_CIRCUIT { // through some relay: no address yet
 			continue
 		}
-		if _, err := a.ValueForProtocol(ma.P_TCP); err == nil {
+		if _, last := ma.SplitLast(a); last.Protocol().Code == ma.P_TCP { // a WebSocket's go on
 			tcps = append(tcps, a.String()+suffix)
 		} else {
 			others = append(others, a.String()+suffix)

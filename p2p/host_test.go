@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -158,6 +159,26 @@ func TestPeerOfAnotherVersionIsNamedAsSuch(t *testing.T) {
 		if _, err := a.Connect(t.Context(), address); !errors.Is(err, ErrOtherVersion) {
 			t.Errorf("connect: %v", err)
 		}
+	}
+}
+
+// TestTCPAddressesComeFirst has libp2p give them in any order: the first is what people copy, and what invitations name.
+func TestTCPAddressesComeFirst(t *testing.T) {
+	id := PeerID(sign.FromSeed(make([]byte, 32)).Public())
+	var list []ma.Multiaddr
+	for _, s := range []string{"/p2p-circuit", "/ip4/127.0.0.1/tcp/3/ws", "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1/tcp/1", "/dns4/peer.example/tcp/2"} {
+		a, err := ma.NewMultiaddr(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, a)
+	}
+	var want []string
+	for _, i := range []int{3, 4, 1, 2} {
+		want = append(want, list[i].String()+"/p2p/"+id.String())
+	}
+	if got := fullAddrs(list, id); !slices.Equal(got, want) {
+		t.Errorf("addresses %v, want %v", got, want)
 	}
 }
 

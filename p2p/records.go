@@ -30,8 +30,8 @@ const (
 	maxDHTWriters      = 4096
 )
 
-// recordOptions let the DHT hold what the service registry needs: who provides, and the descriptions that peers signed of
-// themselves, nothing else. Strangers write here, so that what they can fill is bounded.
+// recordOptions let the DHT hold who provides a service or a blob, and the descriptions that peers signed of themselves,
+// nothing else. Strangers write here, so that what they can fill is bounded.
 func (p *Host) recordOptions() []dht.Option {
 	return []dht.Option{
 		dht.ProviderDatastore(newBoundedStore(maxProviders)),

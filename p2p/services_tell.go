@@ -21,7 +21,9 @@ const (
 	valueEvery      = 4 * time.Minute // less than descriptionLife, so that the DHT's value is always in force
 	provideRetry    = time.Second     // first wait after a failure; it doubles, up to a minute
 	provideTimeout  = time.Minute
-	enoughHeard     = 3 // peers of the topic that a description should have reached at least
+	growEvery       = 10 * time.Second // while the mesh is small, it is looked at whether others have come
+	closest         = 20               // peers that keep a record: those closest to its key (Kademlia's k)
+	enoughHeard     = 3                // peers of the topic that a description should have reached at least
 )
 
 // announce signs and publishes on change and every minute.
@@ -100,8 +102,17 @@ func (s *Services) publish(ctx context.Context) error {
 func (s *Services) provide() {
 	next := map[string]time.Time{} // by service/major, and "" for the value; bounded by registry.MaxOffers
 	retry := provideRetry
+	wrote := 0 // peers that there were to write to
 	for {
+		// Who comes to a mesh of few is among those who keep the records, and should not have to wait for the next round.
+		if n := s.p.dht.RoutingTable().Size(); wrote < closest && n > wrote {
+			clear(next)
+			wrote = n
+		}
 		wait, ok := s.provideDue(next)
+		if wrote < closest {
+			wait = min(wait, jitter(growEvery))
+		}
 		if ok {
 			retry = provideRetry
 		} else {

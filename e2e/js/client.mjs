@@ -3,14 +3,15 @@
 //   node client.mjs key FILE                          makes a key, and says its peer id
 //   node client.mjs --network NAME --address MULTIADDR [--key FILE] [--swarm-key FILE] STEP…
 //
-// Steps: identify, ping, hear:LABEL, find:SERVICE, value, api:PATH, message:PATH, submit:FILE, receipt:FILE. The first that
+// Steps: knock:INVITATION, dial, identify, ping, hear:LABEL, find:SERVICE, value, api:PATH, message:PATH, submit:FILE, receipt:FILE. The first that
 // fails ends it with code 1.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { generateKeyPair, privateKeyToProtobuf } from '@libp2p/crypto/keys'
+import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey, peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
+import { knock, readInvitation } from './door.mjs'
 import { ask, description, join, openDescription, providers, request } from './mesh.mjs'
 
 const { values: flags, positionals } = parseArgs({
@@ -29,7 +30,9 @@ if (positionals[0] === 'key') {
 
 const { network, address } = flags
 const stepTime = 20_000
-const node = await join(network, { keyFile: flags.key, swarmKeyFile: flags['swarm-key'] })
+const privateKey = flags.key == null ? await generateKeyPair('Ed25519') : privateKeyFromProtobuf(readFileSync(flags.key))
+const swarmKey = flags['swarm-key'] == null ? undefined : readFileSync(flags['swarm-key'])
+const node = await join(network, { privateKey, swarmKey })
 const to = peerIdFromString(address.split('/p2p/')[1])
 const limit = () => ({ signal: AbortSignal.timeout(stepTime) })
 
@@ -51,6 +54,11 @@ let provider // a connection to the peer that find chose
 let job // of submit
 
 const steps = {
+  // knock comes before dial, on a private network that lets this peer in by an invitation.
+  async knock (invitation) {
+    return { heard: await knock(address, privateKey, readInvitation(invitation), { swarmKey, ...limit() }) }
+  },
+
   // dial comes before all others.
   async dial () {
     connection = await node.dial(multiaddr(address), limit())
@@ -125,7 +133,7 @@ const steps = {
   }
 }
 
-for (const step of ['dial', ...positionals]) {
+for (const step of positionals) {
   const [name, ...argument] = step.split(':')
   try {
     say({ step: name, ...await Promise.race([steps[name](argument.join(':')), shut]) })

@@ -1,10 +1,8 @@
 // What a program needs to be a client of the mesh, in the terms of docs/services.md, "For other programs".
 
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import { Duplex, Readable, Writable } from 'node:stream'
-import { privateKeyFromProtobuf } from '@libp2p/crypto/keys'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -15,6 +13,7 @@ import { ping } from '@libp2p/ping'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { byteStream } from '@libp2p/utils'
+import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { decode } from 'cborg'
 import { createLibp2p } from 'libp2p'
@@ -28,13 +27,13 @@ const words = new TextDecoder()
 const maxDescription = 4096
 const maxFrame = 8 << 20
 
-// join makes a client of a network. keyFile and swarmKeyFile may be left out.
-export async function join (network, { keyFile, swarmKeyFile } = {}) {
+// join makes a client of a network. privateKey and swarmKey, the bytes of the file, may be left out.
+export async function join (network, { privateKey, swarmKey } = {}) {
   const topic = `/bpci/${network}/services/1`
   const node = await createLibp2p({
-    privateKey: keyFile == null ? undefined : privateKeyFromProtobuf(readFileSync(keyFile)),
-    transports: [tcp()],
-    connectionProtector: swarmKeyFile == null ? undefined : preSharedKey({ psk: readFileSync(swarmKeyFile) }),
+    privateKey,
+    transports: [tcp(), webSockets()],
+    connectionProtector: swarmKey == null ? undefined : preSharedKey({ psk: swarmKey }),
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: {
@@ -69,7 +68,7 @@ export async function join (network, { keyFile, swarmKeyFile } = {}) {
 }
 
 // digest is the name of bytes: SHA-256 over a tag and parts, each after its length in 8 bytes.
-function digest (tag, ...parts) {
+export function digest (tag, ...parts) {
   const hash = createHash('sha256')
   for (const part of [text.encode(tag), ...parts]) {
     const length = Buffer.alloc(8)
@@ -143,17 +142,27 @@ export async function description (node, network, peer, options) {
   return openDescription(network, best, peer)
 }
 
+// frame is bytes after their length.
+export function frame (bytes) {
+  const head = Buffer.alloc(4)
+  head.writeUInt32BE(bytes.length)
+  return Buffer.concat([head, bytes])
+}
+
+// readFrame reads one of 1 to limit bytes.
+export async function readFrame (stream, limit, options) {
+  const length = Buffer.from((await stream.read({ bytes: 4, ...options })).subarray()).readUInt32BE()
+  if (length < 1 || length > limit) {
+    throw new Error(`a frame of ${length} bytes: at most ${limit}`)
+  }
+  return (await stream.read({ bytes: length, ...options })).subarray()
+}
+
 // ask sends a request on a stream of its own, and gives the answer; a refusal is an error.
 export async function ask (connection, network, protocol, request, options) {
   const stream = byteStream(await connection.newStream(`/bpci/${network}/rpc/${protocol}`, options), { maxBufferSize: 2 * maxFrame })
-  const head = Buffer.alloc(4)
-  head.writeUInt32BE(request.length)
-  await stream.write(Buffer.concat([head, request]), options)
-  const length = Buffer.from((await stream.read({ bytes: 4, ...options })).subarray()).readUInt32BE()
-  if (length < 1 || length > maxFrame) {
-    throw new Error(`an answer of ${length} bytes`)
-  }
-  const answer = (await stream.read({ bytes: length, ...options })).subarray()
+  await stream.write(frame(request), options)
+  const answer = await readFrame(stream, maxFrame, options)
   await stream.unwrap().close(options)
   if (answer[0] !== 0) {
     throw new Error(`the peer answers with code ${answer[0]}: ${words.decode(answer.subarray(1))}`)
