@@ -42,6 +42,8 @@ type Stats struct {
 	Inbound  int `json:"inbound"`
 	Outbound int `json:"outbound"`
 
+	RoutingTable int `json:"routing_table"` // peers in the DHT's routing table; 0 on a client
+
 	Published         uint64 `json:"gossip_published"`
 	Delivered         uint64 `json:"gossip_delivered"`
 	GossipDropped     uint64 `json:"gossip_dropped"`     // a peer's outbound queue was full
@@ -97,6 +99,9 @@ func (p *Host) Stats() Stats {
 			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
 		},
 		Refusals: p.guard.list(),
+	}
+	if p.dht != nil {
+		s.RoutingTable = p.dht.RoutingTable().Size()
 	}
 	for _, i := range p.Peers() {
 		s.Peers++
@@ -220,6 +225,7 @@ var metrics = []metric{
 
 var (
 	gateDesc    = prometheus.NewDesc("bpci_gate_verdicts_total", "What the gate said of handshakes and dials, and the door of admissions.", []string{"verdict"}, nil)
+	tableGauge  = prometheus.NewDesc("bpci_routing_table", "Peers in the routing table of the DHT.", nil, nil)
 	connsGauge  = prometheus.NewDesc("bpci_connections", "Open connections, by who dialed and over what.", []string{"direction", "transport"}, nil)
 	refusedDesc = prometheus.NewDesc("bpci_resource_refusals_by_scope_total", "Refusals by resource limits, by the class of scope.", []string{"scope"}, nil)
 )
@@ -241,6 +247,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- peersGauge
 	ch <- gateDesc
 	ch <- connsGauge
+	ch <- tableGauge
 	ch <- refusedDesc
 	for _, m := range metrics {
 		ch <- m.desc
@@ -264,6 +271,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, x := range c.p.connections() {
 		ch <- prometheus.MustNewConstMetric(connsGauge, prometheus.GaugeValue, float64(x.Count), x.Direction, x.Transport)
+	}
+	if c.p.dht != nil {
+		ch <- prometheus.MustNewConstMetric(tableGauge, prometheus.GaugeValue, float64(c.p.dht.RoutingTable().Size()))
 	}
 	for scope, n := range c.p.guard.byClass() {
 		ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(n), scope)
