@@ -155,6 +155,15 @@ bench-consensus: native $(COMETBFT_CACHE)/cometbft ## consensus beside CometBFT,
 	$(PROGRAM) -ldflags "$(STATIC)" -o $(BENCH_BIN)/ ./bench/consensus ./bench/consensus/bpi-kv
 	$(BENCH_BIN)/consensus -bin $(BENCH_BIN) -dir $(BENCH_BIN)/run
 
+# Without kubo, which takes minutes and a network to compile, the rest is measured all the same.
+.PHONY: bench-p2p
+bench-p2p: build ## what the mesh costs, and blobs beside kubo, with what falls short marked; BENCH_QUICK=1 takes 2 minutes
+	@mkdir -p $(BENCH_BIN)
+	@$(MAKE) --no-print-directory $(KUBO_CACHE)/ipfs || echo "kubo could not be built; the rest is measured"
+	$(GO) build -trimpath -o $(BENCH_BIN)/p2p ./bench/p2p
+	$(GO) test -c -o $(BENCH_BIN)/p2p.test ./p2p
+	$(BENCH_BIN)/p2p -bpi build/bpi -engine $(WORKER) -kubo $(KUBO_CACHE)/ipfs -sim $(BENCH_BIN)/p2p.test -dir $(BENCH_BIN)/p2p-run
+
 .PHONY: demo
 demo: build ## four peers, a data set, a job, and its receipt verified with the network down
 	scripts/demo.sh

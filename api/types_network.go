@@ -17,9 +17,16 @@ type Network struct {
 	Losses         []Loss          `json:"losses"` // messages and requests dropped since the start, where there were any
 	Members        []Member        `json:"members"`
 	NAT            []NAT           `json:"nat"`
+	Holes          Holes           `json:"holes"`
 	Reach          Reach           `json:"reach"`
 	Bootstrap      []BootstrapPeer `json:"bootstrap"`
 	Foreign        []ForeignPeer   `json:"foreign"`
+}
+
+// Holes counts direct connections in place of relayed ones since the start.
+type Holes struct {
+	Tried uint64 `json:"tried"`
+	Made  uint64 `json:"made"`
 }
 
 // Connections is the number of open connections of one kind.
@@ -83,6 +90,7 @@ type Reach struct {
 type ReachPeer struct {
 	ID       string      `json:"id"`
 	Observed string      `json:"observed"` // IP address at which it sees the node
+	NAT      bool        `json:"nat"`      // which is none of the node's machine
 	Ports    []ReachPort `json:"ports"`
 	Error    string      `json:"error,omitempty"` // it did not answer
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,8 +75,8 @@ func wired(t testing.TB, n int) (*testnet, *wires) {
 	return w.founders(n), w
 }
 
-// founders starts the chain.
-func (w *wires) founders(n int) *testnet {
+// founders starts the chain. configure changes the settings of its peers before they start.
+func (w *wires) founders(n int, configure ...func(i int, p *peer)) *testnet {
 	t := w.t
 	t.Helper()
 	t.Setenv("BPI_GATEWAY_LISTEN", "127.0.0.1:0")
@@ -112,12 +113,34 @@ func (w *wires) founders(n int) *testnet {
 		} else {
 			made(p.Dir, "--genesis", filepath.Join(net.home, "genesis.cbor"), "--bootstrap", first)
 		}
+		for _, f := range configure {
+			f(i, p)
+		}
 		net.start(p)
 	}
 	for _, p := range net.peers {
 		net.ready(p)
 	}
 	return net
+}
+
+// set writes a setting into a peer's configuration; value is in TOML's spelling.
+func (p *peer) set(t testing.TB, key, value string) {
+	t.Helper()
+	file := filepath.Join(p.Dir, "config.toml")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(raw), "\n")
+	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, key+" = ") })
+	if at < 0 {
+		t.Fatalf("no %s in %s", key, file)
+	}
+	lines[at] = key + " = " + value
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // folder makes a home inside of the network's own, so that it is there for as long as the network is.
@@ -133,17 +156,27 @@ func (n *testnet) folder(name string) string {
 // follower makes a peer at the end of a wire that follows the chain, by the addresses of others, and starts it.
 func (n *testnet) follower(name string, w *wire, bootstrap ...string) *peer {
 	n.t.Helper()
+	p := n.prepare(name, w, filepath.Join(n.home, "genesis.cbor"), bootstrap)
+	n.start(p)
+	return p
+}
+
+// prepare makes the peer and does not start it. An empty genesis asks the others for it.
+func (n *testnet) prepare(name string, w *wire, genesis string, bootstrap []string, flags ...string) *peer {
+	n.t.Helper()
 	dir := n.folder(name)
-	args := []string{"init", "--genesis", filepath.Join(n.home, "genesis.cbor")}
+	p := &peer{Name: name, Dir: dir, Socket: filepath.Join(dir, "api.sock"), space: w.space}
+	args := append([]string{"init"}, flags...)
+	if genesis != "" {
+		args = append(args, "--genesis", genesis)
+	}
 	for _, b := range bootstrap {
 		args = append(args, "--bootstrap", b)
 	}
-	if r := n.runWith(dir, args...); r.code != 0 {
+	if r := n.inside(p, args...); r.code != 0 {
 		n.t.Fatalf("init %s: exit code %d\n%s%s", name, r.code, r.stdout, r.stderr)
 	}
-	p := &peer{Name: name, Dir: dir, Socket: filepath.Join(dir, "api.sock"), space: w.space}
 	n.peers = append(n.peers, p)
-	n.start(p)
 	return p
 }
 

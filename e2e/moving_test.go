@@ -72,5 +72,12 @@ func TestPeerThatMovesIsFoundAgain(t *testing.T) {
 	cid := n.at(mover, "blob", "add", "--id-only", only)
 	late := n.follower("late", w.list[4], w.bootstrapAddress(n, 0))
 	n.ready(late)
-	n.at(late, "blob", "get", cid, "-o", filepath.Join(t.TempDir(), "got.bin"))
+	got := filepath.Join(t.TempDir(), "got.bin")
+	eventually(t, 30*time.Second, "a newcomer fetches from the peer that moved", func() bool { // once its search finds who has it
+		r := n.runWith(n.home, "--api", "unix://"+late.Socket, "blob", "get", cid, "-o", got)
+		if r.code != 0 {
+			t.Logf("blob get: exit code %d: %s", r.code, r.stderr)
+		}
+		return r.code == 0
+	})
 }

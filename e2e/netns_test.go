@@ -43,11 +43,17 @@ func needGround(t testing.TB, programs ...string) *ground {
 	return g
 }
 
-// inSpace runs one of the machine's, in a network namespace unless space is "".
-func inSpace(space string, args ...string) error {
-	if space != "" {
-		args = append([]string{"ip", "netns", "exec", space}, args...)
+// inNamespace is the command line that becomes the one given, in a network namespace unless space is "".
+func inNamespace(space string, args ...string) []string {
+	if space == "" {
+		return args
 	}
+	return append([]string{"ip", "netns", "exec", space}, args...)
+}
+
+// inSpace runs one of the machine's programs.
+func inSpace(space string, args ...string) error {
+	args = inNamespace(space, args...)
 	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
@@ -178,6 +184,10 @@ func (e *ether) nat(name string, outside netip.Prefix, inside netip.Prefix) (*et
 		{"nft", "add chain ip filter through { type filter hook forward priority filter; policy drop; }"},
 		{"nft", "add rule ip filter through iifname lan accept"},
 		{"nft", "add rule ip filter through ct state established,related accept"},
+		// What is not asked for leaves no trace in the table of connections: it would take the port of a hole to be punched.
+		{"nft", "add chain ip filter here { type filter hook input priority filter; }"},
+		{"nft", "add rule ip filter here iifname eth0 ct state new meta l4proto tcp reject with tcp reset"},
+		{"nft", "add rule ip filter here iifname eth0 ct state new drop"},
 	} {
 		if err := inSpace(space, args...); err != nil {
 			return nil, err

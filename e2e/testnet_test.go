@@ -124,14 +124,24 @@ type result struct {
 func (n *testnet) run(args ...string) result { return n.runWith(n.home, args...) }
 
 func (n *testnet) runWith(home string, args ...string) result {
-	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, bin(n.t), args...)
 	address := ""
 	if home == n.home && len(n.peers) > 0 {
 		address = "unix://" + n.peers[0].Socket // whatever process that peer is now
 	}
+	return n.runAt("", home, address, args...)
+}
+
+// inside runs the program where a peer is: in its home and its network namespace, with its API.
+func (n *testnet) inside(p *peer, args ...string) result {
+	return n.runAt(p.space, p.Dir, "unix://"+p.Socket, args...)
+}
+
+func (n *testnet) runAt(space, home, address string, args ...string) result {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	line := inNamespace(space, append([]string{bin(n.t)}, args...)...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), "BPI_HOME="+home, "BPI_API="+address, "BPI_PEER=")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -311,11 +321,8 @@ func (n *testnet) ready(p *peer) {
 
 func (n *testnet) start(p *peer) {
 	n.t.Helper()
-	args := []string{bin(n.t), "node", "start", "--config", filepath.Join(p.Dir, "config.toml")}
-	if p.space != "" {
-		args = append([]string{"ip", "netns", "exec", p.space}, args...) // becomes the program
-	}
-	cmd := exec.Command(args[0], args[1:]...)
+	line := inNamespace(p.space, bin(n.t), "node", "start", "--config", filepath.Join(p.Dir, "config.toml"))
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), "BPI_HOME="+n.home)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -61,7 +61,7 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 	o, s := h.Overview(), h.Stats()
 	out := api.Network{
 		Name: h.Network(), Private: o.Private, Sealed: o.Sealed, Addresses: h.Addrs(), MaxPeers: o.MaxPeers, Refused: s.Refused,
-		Gate: api.GateCounts(s.Gate), Connections: []api.Connections{}, Reach: api.Reach{Asked: []api.ReachPeer{}},
+		Gate: api.GateCounts(s.Gate), Connections: []api.Connections{}, Reach: api.Reach{Asked: []api.ReachPeer{}}, Holes: api.Holes{Tried: s.HolesTried, Made: s.HolesMade},
 	}
 	if !o.Ends.IsZero() {
 		out.InvitationEnds = uint64(o.Ends.UnixMilli())
@@ -96,7 +96,7 @@ func (b *backend) Network(ctx context.Context, check bool) (api.Network, error) 
 		out.Reach.AtMs = uint64(o.Reach.At.UnixMilli())
 	}
 	for _, a := range o.Reach.Asked {
-		p := api.ReachPeer{ID: a.ID, Observed: a.Observed, Error: a.Error, Ports: []api.ReachPort{}}
+		p := api.ReachPeer{ID: a.ID, Observed: a.Observed, NAT: a.NAT, Error: a.Error, Ports: []api.ReachPort{}}
 		for _, x := range a.Ports {
 			p.Ports = append(p.Ports, api.ReachPort{Port: int(x.Port), OK: x.OK, Error: x.Error})
 		}

@@ -78,7 +78,7 @@ func (n *Node) notReady() []string {
 	var why []string
 	head := n.ledger.head.Load()
 	if len(n.genesis.Validators) > 1 && len(n.host.Peers()) == 0 {
-		why = append(why, "no peer is connected")
+		why = append(why, "no peer is connected (bpi network doctor tells why)")
 	}
 	if !n.driver.Stats().Recovered {
 		why = append(why, "blocks of the log are committed again")

@@ -11,11 +11,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
 
 const (
 	bootFirst    = 100 * time.Millisecond // first wait after a failed dial
 	bootLongest  = 30 * time.Second       // longest wait after a failed dial
+	holeTime     = 5 * time.Second        // what a relayed connection has to become a direct one
 	bootTick     = 5 * time.Second        // how often the loop looks without being poked
 	saveDelay    = time.Second            // peers.json is at most this much behind
 	wantPeers    = 8                      // below so many members, saved peers are dialed too
@@ -81,6 +83,9 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(p.life, 10*time.Second)
 			defer cancel()
+			if p.h.Network().Connectedness(info.ID) == network.Limited {
+				_ = p.h.Network().ClosePeer(info.ID) // a relay's, which led to no direct one: both ends try again
+			}
 			err := p.meet(ctx, info)
 			p.noteBoot(info.ID, err)
 			mu.Lock()
@@ -88,7 +93,11 @@ func (p *Host) dialRound(tries map[peer.ID]*attempt) time.Duration {
 			t := tries[info.ID]
 			if err == nil {
 				// It may turn out to be of another network, so the wait is kept, not forgotten, until it has stayed.
-				t.next = time.Now().Add(max(t.wait, time.Second))
+				stay := time.Second
+				if p.h.Network().Connectedness(info.ID) == network.Limited {
+					stay = holeTime
+				}
+				t.next = time.Now().Add(max(t.wait, stay))
 				t.wait = min(max(2*t.wait, bootFirst), bootLongest)
 				return
 			}
@@ -120,6 +129,9 @@ func (p *Host) noteBoot(id peer.ID, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if errors.Is(err, swarm.ErrDialBackoff) && p.bootErrors[id] != "" {
+		return // what went wrong when it was dialed says more
+	}
 	delete(p.bootErrors, id)
 	if err != nil {
 		p.bootErrors[id] = clip(bootWords(err), 300)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -71,6 +72,8 @@ func dialError(err error) error {
 		return fmt.Errorf("is on a network that this machine has no route to: %w", ErrNoRoute)
 	case errors.Is(err, swarm.ErrGaterDisallowedConnection):
 		return fmt.Errorf("sent too much garbage and is kept out for some minutes: %w", ErrNoRoute)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("closed the connection before it said who it is: it may hold as many connections from this address as it allows, which bpi network resources tells there, or want a swarm key: %w", ErrNoRoute)
 	case errors.Is(err, swarm.ErrDialBackoff):
 		return fmt.Errorf("did not answer a moment ago and is not tried again yet: %w", ErrNoRoute)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
@@ -86,7 +89,8 @@ func isTimeout(err error) bool {
 
 // reach makes sure that there is a connection to the peer: by a known address, or by one that the DHT finds.
 func (p *Host) reach(ctx context.Context, id peer.ID) error {
-	if p.h.Network().Connectedness(id) == network.Connected {
+	switch c := p.h.Network().Connectedness(id); {
+	case c == network.Connected, c == network.Limited && p.cfg.Client:
 		return nil
 	}
 	info := peer.AddrInfo{ID: id, Addrs: p.h.Peerstore().Addrs(id)}
@@ -115,6 +119,9 @@ func (p *Host) reach(ctx context.Context, id peer.ID) error {
 
 // openStream opens a stream to a peer of this network.
 func (p *Host) openStream(ctx context.Context, id peer.ID, proto protocol.ID) (network.Stream, error) {
+	if p.cfg.Client { // nobody can dial it, so that no direct connection follows the short one that a relay gives
+		ctx = network.WithAllowLimitedConn(ctx, "a client")
+	}
 	if err := p.reach(ctx, id); err != nil {
 		return nil, err
 	}

@@ -202,6 +202,7 @@ func (x *Exchange) fetchDAG(ctx context.Context, fl *flight, c blob.CID, maxByte
 			return err
 		}
 	}
+	w.Follow(c)
 	x.revive()
 	f := &dagFetch{x: x, w: w, swap: x.swap.NewSession(ctx), flight: fl, left: maxBytes, seen: map[digest.Digest]bool{}}
 	err = f.run(ctx, cancel, c, known)

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 
+	"github.com/metanode/metanode/internal/digest"
 	"github.com/metanode/metanode/p2p/blob"
 )
 
@@ -39,13 +41,20 @@ func (x *Exchange) Provide(roots func() []blob.CID) {
 	r := &rounds{roots: roots, next: map[blob.CID]time.Time{}, write: func(ctx context.Context, c blob.CID) error {
 		ctx, cancel := context.WithTimeout(ctx, provideTimeout)
 		defer cancel()
-		err := x.p.dht.Provide(ctx, c, true)
+		err := x.p.dht.Provide(ctx, x.p.recordKey(c), true)
 		if err != nil && x.p.life.Err() == nil {
 			x.p.log.Debug("DHT record of a blob not written; tried again", "cid", c, "err", err)
 		}
 		return err
 	}}
 	x.p.group.spawn(func() { r.run(x.p.life) })
+}
+
+// recordKey is where the DHT keeps who has a DAG: CIDv1(raw, SHA-256("bpci/blob/1|network|hash")), with the hash in the
+// CID as hexadecimal digits. Whoever knows the CID finds it; whoever keeps the record, or sees it asked for, learns no CID.
+func (p *Host) recordKey(c blob.CID) blob.CID {
+	hash := c.Hash()[2:] // without the two bytes that say which and how long: blob.CheckCID allows but one
+	return blob.Of(digest.Of([]byte("bpci/blob/1|" + p.cfg.Network + "|" + hex.EncodeToString(hash))))
 }
 
 // rounds is which records are written when. One goroutine owns it.
@@ -116,7 +125,7 @@ func (x *Exchange) seek(ctx context.Context, c blob.CID) bool {
 	ctx, cancel := context.WithTimeout(ctx, seekTime)
 	defer cancel()
 	var list []peer.AddrInfo
-	for i := range p.dht.FindProvidersAsync(ctx, c, seekRecords) {
+	for i := range p.dht.FindProvidersAsync(ctx, p.recordKey(c), seekRecords) {
 		if i.ID != p.ID() && p.gate.welcome(i.ID) && p.h.Network().Connectedness(i.ID) != network.Connected {
 			list = append(list, i)
 		}

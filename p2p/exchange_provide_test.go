@@ -1,7 +1,9 @@
 package p2p
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -32,7 +35,7 @@ func apart(t *testing.T, whole []byte) (asker, holder *swapper, root blob.CID) {
 	connect(t, holder.Host, between) // from here on the asker can learn of it
 	holder.x.Provide(func() []blob.CID { return []blob.CID{r.CID} })
 	eventually(t, "the one between them keeps the record", func() bool {
-		list, err := between.dht.ProviderStore().GetProviders(t.Context(), r.CID.Hash())
+		list, err := between.dht.ProviderStore().GetProviders(t.Context(), holder.recordKey(r.CID).Hash())
 		return err == nil && len(list) == 1 && list[0].ID == holder.ID()
 	})
 	return asker, holder, r.CID
@@ -83,6 +86,24 @@ func TestPeersThatTheChainKnowsAreDialedFirst(t *testing.T) {
 	}
 	if got := likeliest(slices.Clone(list), nil); len(got) != seekDials || got[0].ID != list[0].ID {
 		t.Errorf("without a chain, %d to dial, %v first", len(got), got[0].ID)
+	}
+}
+
+// TestRecordKeyIsSpecified computes one by hand, from what docs/network.md says.
+func TestRecordKeyIsSpecified(t *testing.T) {
+	p := testHost(t, nil)
+	v1 := blob.Of(digest.Of([]byte("x")))
+	got := p.recordKey(v1)
+	sum := sha256.Sum256([]byte("bpci/blob/1|testnet-1|2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"))
+	if want := append([]byte{1, 0x55, 0x12, 32}, sum[:]...); !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("got %x, want %x", got.Bytes(), want)
+	}
+	v0, err := blob.ParseCID("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.recordKey(v0) != p.recordKey(cid.NewCidV1(cid.DagProtobuf, v0.Hash())) {
+		t.Error("two spellings of a CID have two keys")
 	}
 }
 

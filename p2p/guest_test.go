@@ -133,13 +133,17 @@ func TestListedForeignPeerExchangesBlobsAndNothingElse(t *testing.T) {
 			them := outsider(t, append(opts, libp2p.ProtocolVersion(MemberVersion("testnet-1")))...)
 			dag := stock(t, them)
 			one, other := seeded(1), seeded(2)
-			list := func(c *Config) { c.ForeignPeers = []string{them.ID().String()} }
+			// It dials us where it is listed by its id, and is dialed where its address stands there.
+			entry := map[bool]string{false: them.ID().String(), true: address(them)}[sealed]
+			list := func(c *Config) { c.ForeignPeers = []string{entry} }
 			us := newSwapperAs(t, all(private(one, other), withKey(one), seal, list), ours)
 			member := testHost(t, all(private(one, other), withKey(other), seal))
 			connect(t, us.Host, member)
 
-			if err := them.Connect(t.Context(), infoOf(t, us.Host)); err != nil {
-				t.Fatal(err)
+			if !sealed {
+				if err := them.Connect(t.Context(), infoOf(t, us.Host)); err != nil {
+					t.Fatal(err)
+				}
 			}
 			eventually(t, "it is a guest", func() bool { return us.isGuest(them.ID()) })
 			stockReads(t, dag, us, ours)
@@ -178,6 +182,23 @@ func TestListedForeignPeerExchangesBlobsAndNothingElse(t *testing.T) {
 				t.Errorf("of a member that does not list it, it learnt %q", learnt)
 			}
 		})
+	}
+}
+
+// TestMemberThatIsListedAsForeignLosesWhatMembershipGave puts it out when its invitation ends; it comes back for blobs.
+func TestMemberThatIsListedAsForeignLosesWhatMembershipGave(t *testing.T) {
+	t.Parallel()
+	key := seeded(3)
+	a, _ := two(t, func(c *Config) { c.ForeignPeers = []string{PeerID(key.Public()).String()} })
+	j := testHost(t, invited(t, key, newTicket(t, 3*time.Second, a)))
+	eventually(t, "it is a member", func() bool { return a.isMember(j.ID()) })
+	eventually(t, "it is none any more", func() bool { return !a.isMember(j.ID()) && !a.gate.member(j.ID()) })
+	eventually(t, "it is back as a guest", func() bool {
+		_ = j.h.Connect(t.Context(), infoOf(t, a)) // past the door, where nothing would let it in
+		return a.isGuest(j.ID())
+	})
+	if _, err := j.Call(t.Context(), a.Self(), clockProto, nil); err == nil {
+		t.Error("it is answered like a member")
 	}
 }
 

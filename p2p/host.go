@@ -21,6 +21,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/metanode/metanode/internal/sign"
 )
@@ -266,6 +267,7 @@ func (p *Host) startDHT() error {
 		dht.QueryFilter(func(_ any, info peer.AddrInfo) bool {
 			return p.trusts(info.ID) && p.gate.welcome(info.ID)
 		}),
+		dht.AddressFilter(abroad),
 		dht.RoutingTableFilter(func(_ any, id peer.ID) bool { return p.trusts(id) && p.gate.welcome(id) }),
 	)...)
 	if err != nil {
@@ -273,6 +275,15 @@ func (p *Host) startDHT() error {
 	}
 	p.dht = d
 	return d.Bootstrap(p.life)
+}
+
+// abroad leaves out the addresses of a peer's own machine, if it has others: here they are somebody else's.
+func abroad(list []ma.Multiaddr) []ma.Multiaddr {
+	out := ma.FilterAddrs(list, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) })
+	if len(out) == 0 {
+		return list
+	}
+	return out
 }
 
 // watchPeers follows connections: it takes in members of this network and closes what is not one.

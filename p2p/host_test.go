@@ -289,7 +289,7 @@ func TestMetricsAreRegisteredAndLetGo(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	a := testHost(t, func(c *Config) { c.Registerer = reg })
 	got, err := reg.Gather()
-	if err != nil || len(got) != len(metrics)+2 {
+	if err != nil || len(got) != len(metrics)+3 {
 		t.Fatalf("%d metrics, %v", len(got), err)
 	}
 	verdicts := 0

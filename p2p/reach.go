@@ -43,6 +43,7 @@ type Reach struct {
 type ReachPeer struct {
 	ID       string      `json:"id"`
 	Observed string      `json:"observed"` // the IP address at which that peer sees this host
+	NAT      bool        `json:"nat"`      // which is none of this machine's: somebody translates addresses
 	Ports    []ReachPort `json:"ports"`
 	Error    string      `json:"error,omitempty"` // it did not answer
 }
@@ -202,19 +203,35 @@ func (p *Host) CheckReach(ctx context.Context) Reach {
 	if p.ways == nil || len(ports) == 0 {
 		return r
 	}
-	for _, i := range p.Peers() {
-		if len(r.Asked) == reachAsk {
-			break
-		}
-		if strings.HasPrefix(i.Agent, "bpi/") { // a client has no handler
-			continue
-		}
+	for _, i := range p.reachPeers() {
 		r.Asked = append(r.Asked, p.askReach(ctx, i, ports))
 	}
 	p.ways.mu.Lock()
 	p.ways.reach = r
 	p.ways.mu.Unlock()
 	return r
+}
+
+// reachPeers are whom to ask: at different addresses if there are such, so that what one address may do decides nothing.
+func (p *Host) reachPeers() []PeerInfo {
+	var first, others []PeerInfo
+	from := map[netip.Addr]bool{}
+	for _, i := range p.Peers() {
+		if strings.HasPrefix(i.Agent, "bpi/") { // a client has no handler
+			continue
+		}
+		ip, ok := p.observed(PeerID(i.Key))
+		switch {
+		case !ok: // through a relay: it does not see where this host is
+		case from[ip]:
+			others = append(others, i)
+		default:
+			from[ip] = true
+			first = append(first, i)
+		}
+	}
+	all := append(first, others...)
+	return all[:min(len(all), reachAsk)]
 }
 
 func (p *Host) askReach(ctx context.Context, i PeerInfo, ports []uint16) ReachPeer {
@@ -238,6 +255,9 @@ func (r *ReachPeer) read(raw []byte, ports []uint16) {
 		return
 	}
 	r.Observed = clip(a.Observed, 64)
+	if ip, err := netip.ParseAddr(a.Observed); err == nil {
+		r.NAT = !machineAddrs()[ip.Unmap().WithZone("")]
+	}
 	for n, words := range a.Errors {
 		r.Ports = append(r.Ports, ReachPort{Port: ports[n], OK: words == "", Error: clip(words, 200)})
 	}

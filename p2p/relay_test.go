@@ -52,6 +52,34 @@ func TestMembersReachEachOtherThroughARelay(t *testing.T) {
 	}
 }
 
+func TestClientAsksThroughTheShortRelayOfAnOpenNetwork(t *testing.T) {
+	r, b := testHost(t, func(c *Config) { c.Relay = true }), testHost(t, nil)
+	a := testHost(t, func(c *Config) { c.Client = true })
+	connect(t, b, r)
+	if _, err := client.Reserve(t.Context(), b.h, peer.AddrInfo{ID: r.h.ID(), Addrs: r.h.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Connect(t.Context(), r.Addrs()[0]+"/p2p-circuit/p2p/"+b.ID().String()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range a.h.Network().ConnsToPeer(b.ID()) {
+		if !c.Stat().Limited {
+			t.Fatalf("the connection is %s: want one through the relay, with its limits", c.RemoteMultiaddr())
+		}
+	}
+	if _, err := a.Call(t.Context(), b.Self(), clockProto, nil); err != nil {
+		t.Errorf("a call through the relay: %v", err)
+	}
+}
+
+func TestOneAddressMayHoldAsManyPlacesAsARelayHas(t *testing.T) {
+	for _, private := range []bool{false, true} {
+		if l := relayLimits(private); l.MaxReservationsPerIP != l.MaxReservations || (l.Limit == nil) != private {
+			t.Errorf("private %v: %+v", private, l)
+		}
+	}
+}
+
 func TestHostThatIsNotReachedTakesARelay(t *testing.T) {
 	one, other := seeded(1), seeded(2)
 	member := func(key int, relay bool) *Host {

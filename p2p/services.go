@@ -98,11 +98,7 @@ func (p *Host) Services(cfg ServicesConfig) (*Services, error) {
 		p.trust.Store(&trust{known: cfg.Known, members: cfg.Members})
 		p.sift()
 	}
-	s := &Services{
-		p: p, cfg: cfg, table: registry.NewTable(p.cfg.Network, cfg.Now, cfg.Known), poke: make(chan struct{}, 1), wanted: make(chan struct{}, 1),
-		slots: make(chan struct{}, maxSearches), handlers: map[string]localService{}, authors: map[sign.PublicKey]*rate.Limiter{}, useless: map[sign.PublicKey]tally{},
-		failed: map[sign.PublicKey]time.Time{}, barren: map[string]time.Time{},
-	}
+	s := newServices(p, cfg)
 	var err error
 	if s.topic, err = p.Join(servicesTopic, s.hear, MaxBytes(registry.MaxBytes)); err != nil {
 		return nil, err
@@ -126,6 +122,15 @@ func (p *Host) Services(cfg ServicesConfig) (*Services, error) {
 		return nil, errors.New("p2p: services: the host is closed")
 	}
 	return s, nil
+}
+
+// newServices knows nothing and takes no part yet.
+func newServices(p *Host, cfg ServicesConfig) *Services {
+	return &Services{
+		p: p, cfg: cfg, table: registry.NewTable(p.cfg.Network, cfg.Now, cfg.Known), poke: make(chan struct{}, 1), wanted: make(chan struct{}, 1),
+		slots: make(chan struct{}, maxSearches), handlers: map[string]localService{}, authors: map[sign.PublicKey]*rate.Limiter{}, useless: map[sign.PublicKey]tally{},
+		failed: map[sign.PublicKey]time.Time{}, barren: map[string]time.Time{},
+	}
 }
 
 func serviceID(name string, major uint32) string {

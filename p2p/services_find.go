@@ -167,7 +167,12 @@ func (s *Services) askMembers(ctx context.Context) {
 			defer func() { <-slots }()
 			actx, stop := context.WithTimeout(ctx, askTimeout)
 			defer stop()
-			if raw, err := s.p.dht.GetValue(actx, registry.ValueKey(PeerID(key))); err == nil {
+			// The first value that is found may be of use already; a newer one may come before the search is at its end.
+			values, err := s.p.dht.SearchValue(actx, registry.ValueKey(PeerID(key)))
+			if err != nil {
+				return
+			}
+			for raw := range values {
 				_, _, _ = s.table.Put(raw) // the DHT's validator has looked at it; the table looks again
 			}
 		})

@@ -179,8 +179,8 @@ func (p *Host) sweep() {
 	now := time.Now()
 	p.roll.forget(now, func(k sign.PublicKey) bool { return p.h.Network().Connectedness(PeerID(k)) == network.Connected })
 	for _, id := range p.h.Network().Peers() {
-		if p.gate.admits(id) {
-			continue
+		if p.gate.member(id) || p.gate.listed(id) && !p.isMember(id) {
+			continue // one that is listed as foreign goes as a member, and may come back as what it is
 		}
 		p.stats.putOut.add(1)
 		p.log.Info("disconnecting a peer that is no member any more", "peer", id)

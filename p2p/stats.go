@@ -33,6 +33,7 @@ type counters struct {
 	gateBanned, gateDials             counter
 	doorOpened, doorRefused, doorBusy counter
 	putOut                            counter
+	holesTried, holesMade             counter
 }
 
 // Stats is what the host has seen since it started.
@@ -40,6 +41,8 @@ type Stats struct {
 	Peers    int `json:"peers"`
 	Inbound  int `json:"inbound"`
 	Outbound int `json:"outbound"`
+
+	RoutingTable int `json:"routing_table"` // peers in the DHT's routing table; 0 on a client
 
 	Published         uint64 `json:"gossip_published"`
 	Delivered         uint64 `json:"gossip_delivered"`
@@ -57,7 +60,9 @@ type Stats struct {
 	Refused           uint64 `json:"refused"`   // by resource limits
 	BlobBytesIn       uint64 `json:"blob_bytes_in"`
 	BlobBytesOut      uint64 `json:"blob_bytes_out"`
-	BlobsBad          uint64 `json:"blobs_bad"` // bytes that were not what was asked for
+	BlobsBad          uint64 `json:"blobs_bad"`   // bytes that were not what was asked for
+	HolesTried        uint64 `json:"holes_tried"` // direct connections that were tried in place of relayed ones
+	HolesMade         uint64 `json:"holes_made"`
 
 	Gate Gate `json:"gate"`
 
@@ -88,11 +93,15 @@ func (p *Host) Stats() Stats {
 		LinkDropped: c.linkDropped.value(), LinkRefused: c.linkRefused.value(),
 		Busy: c.busy.value(), Slow: c.slow.value(), Penalties: c.penalties.value(), Strangers: c.strangers.value(), Refused: c.refusals.value(),
 		BlobBytesIn: c.blobIn.value(), BlobBytesOut: c.blobOut.value(), BlobsBad: c.blobBad.value(),
+		HolesTried: c.holesTried.value(), HolesMade: c.holesMade.value(),
 		Gate: Gate{
 			Passed: c.gatePassed.value(), Outsiders: c.gateOutsiders.value(), Foreign: c.gateForeign.value(), Banned: c.gateBanned.value(), Dials: c.gateDials.value(),
 			DoorOpened: c.doorOpened.value(), DoorRefused: c.doorRefused.value(), DoorBusy: c.doorBusy.value(), PutOut: c.putOut.value(),
 		},
 		Refusals: p.guard.list(),
+	}
+	if p.dht != nil {
+		s.RoutingTable = p.dht.RoutingTable().Size()
 	}
 	for _, i := range p.Peers() {
 		s.Peers++
@@ -209,11 +218,14 @@ var metrics = []metric{
 	total("put_out", "Connections closed because the peer's membership ended.", func(c *counters) *counter { return &c.putOut }),
 	total("blob_in_bytes", "Blob bytes fetched from peers.", func(c *counters) *counter { return &c.blobIn }),
 	total("blob_out_bytes", "Blob bytes served to peers.", func(c *counters) *counter { return &c.blobOut }),
+	total("holes_tried", "Direct connections that were tried in place of relayed ones.", func(c *counters) *counter { return &c.holesTried }),
+	total("holes_made", "Direct connections that took the place of relayed ones.", func(c *counters) *counter { return &c.holesMade }),
 	total("blobs_bad", "Answers to fetches that were not what was asked for.", func(c *counters) *counter { return &c.blobBad }),
 }
 
 var (
 	gateDesc    = prometheus.NewDesc("bpci_gate_verdicts_total", "What the gate said of handshakes and dials, and the door of admissions.", []string{"verdict"}, nil)
+	tableGauge  = prometheus.NewDesc("bpci_routing_table", "Peers in the routing table of the DHT.", nil, nil)
 	connsGauge  = prometheus.NewDesc("bpci_connections", "Open connections, by who dialed and over what.", []string{"direction", "transport"}, nil)
 	refusedDesc = prometheus.NewDesc("bpci_resource_refusals_by_scope_total", "Refusals by resource limits, by the class of scope.", []string{"scope"}, nil)
 )
@@ -235,6 +247,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- peersGauge
 	ch <- gateDesc
 	ch <- connsGauge
+	ch <- tableGauge
 	ch <- refusedDesc
 	for _, m := range metrics {
 		ch <- m.desc
@@ -258,6 +271,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, x := range c.p.connections() {
 		ch <- prometheus.MustNewConstMetric(connsGauge, prometheus.GaugeValue, float64(x.Count), x.Direction, x.Transport)
+	}
+	if c.p.dht != nil {
+		ch <- prometheus.MustNewConstMetric(tableGauge, prometheus.GaugeValue, float64(c.p.dht.RoutingTable().Size()))
 	}
 	for scope, n := range c.p.guard.byClass() {
 		ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(n), scope)

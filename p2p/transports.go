@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -73,7 +74,7 @@ func (p *Host) transports() []libp2p.Option {
 	if c.onLoopbackOnly() {
 		return append(opts, libp2p.DisableIdentifyAddressDiscovery())
 	}
-	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(), libp2p.AddrsFactory(p.moves.current),
+	opts = append(opts, libp2p.NATPortMap(), libp2p.EnableHolePunching(holepunch.WithTracer(holes{&p.stats})), libp2p.AddrsFactory(p.moves.current),
 		// The one relay of a small network is as good as the best of four in a large one.
 		libp2p.EnableAutoRelayWithPeerSource(p.relays, autorelay.WithNumRelays(2), autorelay.WithMinCandidates(1), autorelay.WithMinInterval(5*time.Second)))
 	if p.roll == nil {

@@ -78,14 +78,15 @@ func (w *ways) close() error {
 }
 
 // relayLimits are what one relay gives. On a private network its users are members, and a connection through it is as
-// good as a direct one; on an open one it lasts just long enough to punch a hole.
+// good as a direct one; on an open one it lasts just long enough to punch a hole. A place is held by an open connection,
+// so how many an address may have is for the guard to say, which knows the networks that many peers live behind.
 func relayLimits(private bool) relay.Resources {
 	r := relay.DefaultResources()
 	if private {
 		r.Limit = nil
-		r.MaxReservationsPerIP = r.MaxReservations
-		r.MaxReservationsPerASN = r.MaxReservations
 	}
+	r.MaxReservationsPerIP = r.MaxReservations
+	r.MaxReservationsPerASN = r.MaxReservations
 	return r
 }
 

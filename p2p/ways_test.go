@@ -103,3 +103,13 @@ func TestHostLearnsThatItIsReached(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressesOfTheOwnMachineAreNotForOthers(t *testing.T) {
+	home, lan := ma.StringCast("/ip4/127.0.0.1/tcp/4001"), ma.StringCast("/ip4/10.0.0.1/tcp/4001")
+	if got := abroad([]ma.Multiaddr{home, lan}); len(got) != 1 || !got[0].Equal(lan) {
+		t.Errorf("left are %v", got)
+	}
+	if got := abroad([]ma.Multiaddr{home}); len(got) != 1 {
+		t.Errorf("the only address is left out: %v", got)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/metanode/metanode/bench/measure"
 )
 
 // Goals of an idle network, in delays of one way and syncs of the log.
@@ -18,7 +20,7 @@ const (
 // delay is how many messages one after another it takes, whatever the machine adds; the syncs are counted.
 func (b *bench) idle(ctx context.Context) error {
 	delays := []time.Duration{0, 10 * time.Millisecond, 50 * time.Millisecond}
-	t := table{head: []string{
+	t := measure.Table{Head: []string{
 		fmt.Sprintf("BPI, idle, medians of %d; the delay is put in between each validator's driver and its mesh", b.plan.probes),
 		"at the next leader, ms", "one-way delays", "its fsyncs", "elsewhere, ms", "one-way delays", "goal",
 	}}
@@ -40,7 +42,7 @@ func (b *bench) idle(ctx context.Context) error {
 			goal = fmt.Sprintf("≤ %d delays, %d elsewhere, and %d fsyncs", goalDelays, goalDelaysElse, goalSyncs)
 			nextDelays, otherDelays = fmt.Sprintf("%.1f", n), fmt.Sprintf("%.1f", o)
 		}
-		t.add(ok, fmt.Sprintf("delay of %v", d), number(next), nextDelays, fmt.Sprintf("%.0f", syncs), number(other), otherDelays, goal)
+		t.Add(ok, fmt.Sprintf("delay of %v", d), measure.Number(next), nextDelays, fmt.Sprintf("%.0f", syncs), measure.Number(other), otherDelays, goal)
 	}
 	b.print(t)
 	return nil
@@ -66,5 +68,5 @@ func split(probes []probe) (next, other, syncs float64) {
 			}
 		}
 	}
-	return median(nexts), median(others), median(counts)
+	return measure.Median(nexts), measure.Median(others), measure.Median(counts)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/metanode/metanode/bench/consensus/load"
 	"github.com/metanode/metanode/bench/consensus/rpc"
+	"github.com/metanode/metanode/bench/measure"
 )
 
 // lab starts networks, each in a folder and on loopback addresses of its own, so that none meets the leavings of another.
@@ -43,7 +44,7 @@ type system struct {
 type network struct {
 	system
 	place
-	procs []*process
+	procs []*measure.Process
 	rpc   []string
 }
 
@@ -66,9 +67,9 @@ func (l *lab) start(ctx context.Context, s system) (_ *network, err error) {
 		return nil, err
 	}
 	for i := range s.size {
-		proc, err := startProcess(filepath.Join(p.dir, fmt.Sprintf("validator%d.log", i)), s.argv(p, s.size, i))
+		proc, err := measure.Start(filepath.Join(p.dir, fmt.Sprintf("validator%d.log", i)), s.argv(p, s.size, i))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; `make bench-consensus` builds the programs", err)
 		}
 		n.procs = append(n.procs, proc)
 		n.rpc = append(n.rpc, p.address(i))
@@ -120,7 +121,7 @@ func (n *network) timed(ctx context.Context, cfg load.Config) (load.Sent, load.L
 
 func (n *network) run(ctx context.Context, cfg load.Config, collect bool) (s load.Sent, l load.Latencies, cpu time.Duration, err error) {
 	for i, p := range n.procs {
-		if !p.killed {
+		if !p.Killed() {
 			cfg.Targets = append(cfg.Targets, n.rpc[i])
 		}
 	}
@@ -146,7 +147,7 @@ func (n *network) run(ctx context.Context, cfg load.Config, collect bool) (s loa
 // check reports a validator that has ended by itself.
 func (n *network) check() error {
 	for i, p := range n.procs {
-		if err := p.ended(); err != nil {
+		if err := p.Ended(); err != nil {
 			return fmt.Errorf("validator %d of %s: %w", i, n.name, err)
 		}
 	}
@@ -157,10 +158,10 @@ func (n *network) check() error {
 func (n *network) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, p := range n.procs {
-		if p.killed {
+		if p.Killed() {
 			continue
 		}
-		t, err := p.cpu()
+		t, err := p.CPU()
 		if err != nil {
 			return 0, err
 		}
@@ -173,7 +174,7 @@ func (n *network) cpu() (time.Duration, error) {
 func (n *network) resident() (int64, error) {
 	var sum int64
 	for _, p := range n.procs {
-		b, err := p.resident()
+		b, err := p.Resident()
 		if err != nil {
 			return 0, err
 		}
@@ -185,10 +186,10 @@ func (n *network) resident() (int64, error) {
 // stop ends the validators and removes their data.
 func (n *network) stop() {
 	for _, p := range n.procs {
-		p.interrupt()
+		p.Interrupt()
 	}
 	for _, p := range n.procs {
-		p.stop()
+		p.Stop()
 	}
 	os.RemoveAll(n.dir)
 }

@@ -29,6 +29,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/metanode/metanode/bench/measure"
 )
 
 func main() {
@@ -95,7 +97,7 @@ func run(ctx context.Context, bin, dir string, parts []string) error {
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{plan: p, lab: newLab(bin, dir), out: os.Stdout}
-	m, err := describeMachine(dir)
+	m, err := measure.DescribeMachine(dir)
 	if err != nil {
 		return err
 	}
@@ -120,6 +122,6 @@ func run(ctx context.Context, bin, dir string, parts []string) error {
 			errs = append(errs, fmt.Errorf("profile: %w", err))
 		}
 	}
-	fmt.Fprintf(b.out, "\n%s\n", m.since())
+	fmt.Fprintf(b.out, "\n%s\n", m.Since())
 	return errors.Join(errs...)
 }

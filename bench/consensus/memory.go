@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/metanode/metanode/bench/measure"
 )
 
 // memoryParts is into how many parts the time is divided; one figure is taken at the end of each.
@@ -66,14 +68,14 @@ func sample(ctx context.Context, n *network, every time.Duration, to *[]float64)
 	}
 }
 
-func memoryTable(samples []float64, lasting time.Duration, rate int, committed float64) table {
+func memoryTable(samples []float64, lasting time.Duration, rate int, committed float64) measure.Table {
 	fifth := len(samples) / 5
-	growth := median(samples[len(samples)-fifth:]) / median(samples[fifth:2*fifth])
-	t := table{head: []string{fmt.Sprintf("BPI, memory of four at %d tx/s", rate), "MB", "goal"}}
+	growth := measure.Median(samples[len(samples)-fifth:]) / measure.Median(samples[fifth:2*fifth])
+	t := measure.Table{Head: []string{fmt.Sprintf("BPI, memory of four at %d tx/s", rate), "MB", "goal"}}
 	for i := fifth - 1; i < len(samples); i += fifth {
-		t.add(true, fmt.Sprintf("after %v", (lasting*time.Duration(i+1)/time.Duration(len(samples))).Round(time.Second)), number(samples[i]), "")
+		t.Add(true, fmt.Sprintf("after %v", (lasting*time.Duration(i+1)/time.Duration(len(samples))).Round(time.Second)), measure.Number(samples[i]), "")
 	}
-	t.add(growth <= flat, "last fifth of the time to the second, medians", fmt.Sprintf("× %.2f", growth), fmt.Sprintf("≤ × %g", flat))
-	t.add(true, "committed of what was due", fmt.Sprintf("%.1f %%", 100*committed), "")
+	t.Add(growth <= flat, "last fifth of the time to the second, medians", fmt.Sprintf("× %.2f", growth), fmt.Sprintf("≤ × %g", flat))
+	t.Add(true, "committed of what was due", fmt.Sprintf("%.1f %%", 100*committed), "")
 	return t
 }

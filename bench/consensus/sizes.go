@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/metanode/metanode/bench/measure"
 )
 
 // sizes measures BPI's saturated throughput with more validators, with streams and by gossip alone.
 func (b *bench) sizes(ctx context.Context) error {
-	t := table{head: []string{"BPI, saturated, tx/s", "fast_path = true", "fast_path = false", "goal"}}
+	t := measure.Table{Head: []string{"BPI, saturated, tx/s", "fast_path = true", "fast_path = false", "goal"}}
 	for _, n := range []int{4, 7, 16} {
 		cells := []string{fmt.Sprintf("n = %d", n)}
 		for _, fast := range []bool{true, false} {
@@ -15,9 +17,9 @@ func (b *bench) sizes(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("n = %d, fast_path = %t: %w", n, fast, err)
 			}
-			cells = append(cells, number(got))
+			cells = append(cells, measure.Number(got))
 		}
-		t.add(true, append(cells, "")...)
+		t.Add(true, append(cells, "")...)
 	}
 	b.print(t)
 	return nil

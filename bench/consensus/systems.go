@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/metanode/metanode/bench/consensus/load"
+	"github.com/metanode/metanode/bench/measure"
 )
 
 // bench is one run: what was found, and where it is printed.
@@ -21,6 +22,12 @@ type bench struct {
 
 // The rate at which latencies are compared.
 const steadyRate = 200
+
+// print prints a table and remembers whether something in it is short.
+func (b *bench) print(t measure.Table) {
+	b.short = b.short || t.Short
+	fmt.Fprintf(b.out, "\n%s", t)
+}
 
 // readings are what one round finds out about one system. A latency that was not reached is infinite.
 type readings struct {
@@ -43,7 +50,7 @@ func (b *bench) systems(ctx context.Context) error {
 				return err
 			}
 			all[i] = append(all[i], r)
-			fmt.Fprintf(b.out, "round %d, %s: p50 %s ms at %d tx/s, %.0f tx/s saturated\n", round+1, s.name, number(r.p50), steadyRate, r.saturated)
+			fmt.Fprintf(b.out, "round %d, %s: p50 %s ms at %d tx/s, %.0f tx/s saturated\n", round+1, s.name, measure.Number(r.p50), steadyRate, r.saturated)
 		}
 	}
 	names := make([]string, len(list))
@@ -83,7 +90,7 @@ func (b *bench) measure(ctx context.Context, s system) (r readings, err error) {
 	}
 	r.halfP50, r.halfP99 = ms(l, .5), ms(l, .99)
 	r.cpu = float64(cpu.Microseconds()) / float64(max(1, sent.Committed))
-	n.procs[s.size-1].kill()
+	n.procs[s.size-1].Kill()
 	cfg := b.steady(steadyRate)
 	cfg.Drain = 20 * time.Second
 	sent, l, _, err = n.timed(ctx, cfg)
@@ -112,7 +119,7 @@ func medians(rounds []readings) readings {
 		for _, r := range rounds {
 			list = append(list, f(r))
 		}
-		return median(list)
+		return measure.Median(list)
 	}
 	return readings{
 		p50: pick(func(r readings) float64 { return r.p50 }), p99: pick(func(r readings) float64 { return r.p99 }),
@@ -126,15 +133,15 @@ func medians(rounds []readings) readings {
 
 // systemsTable sets the medians beside each other. Where a goal speaks of the plain kvstore, it is the better of the
 // default and the tuned one.
-func systemsTable(names []string, m []readings, rounds int) table {
+func systemsTable(names []string, m []readings, rounds int) measure.Table {
 	const tuned, checking, own = 1, 2, 3
-	t := table{head: append(append([]string{fmt.Sprintf("four validators, medians of %d", rounds)}, names...), "BPI to it", "goal")}
+	t := measure.Table{Head: append(append([]string{fmt.Sprintf("four validators, medians of %d", rounds)}, names...), "BPI to it", "goal")}
 	row := func(what string, f func(readings) float64, ratio, goal string, ok bool) {
 		cells := []string{what}
 		for _, r := range m {
-			cells = append(cells, number(f(r)))
+			cells = append(cells, measure.Number(f(r)))
 		}
-		t.add(ok, append(cells, ratio, goal)...)
+		t.Add(ok, append(cells, ratio, goal)...)
 	}
 	ratio := func(what string, value float64, goal float64, atMost bool) {
 		ok := value <= goal
@@ -142,7 +149,7 @@ func systemsTable(names []string, m []readings, rounds int) table {
 		if !atMost {
 			ok, sign = value >= goal, "≥"
 		}
-		t.add(ok, what, "", "", "", "", fmt.Sprintf("%.2f", value), fmt.Sprintf("%s %g", sign, goal))
+		t.Add(ok, what, "", "", "", "", fmt.Sprintf("%.2f", value), fmt.Sprintf("%s %g", sign, goal))
 	}
 	at := fmt.Sprintf("at %d tx/s", steadyRate)
 	row("p50 "+at+", ms", func(r readings) float64 { return r.p50 }, "", "", true)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/metanode/metanode/api"
@@ -112,7 +113,7 @@ func probeNetwork(ctx context.Context, addr string) (string, error) {
 var errNoAnswer = errors.New("it closed the connection before it said which network it is on: on a private network only members are spoken to; enter one with: bpi init --join INVITATION")
 
 func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
-	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery())
+	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.EnableRelay(), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery())
 	if err != nil {
 		return "", fmt.Errorf("start libp2p: %w", err)
 	}
@@ -122,7 +123,8 @@ func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 		return "", fmt.Errorf("start libp2p: %w", err)
 	}
 	defer sub.Close()
-	if err := h.Connect(ctx, info); err != nil {
+	// An address through a relay leads first to the relay, whose word is another's, and then to a short connection.
+	if err := h.Connect(network.WithAllowLimitedConn(ctx, "to ask"), info); err != nil {
 		if strings.Contains(err.Error(), "identify") {
 			return "", errNoAnswer
 		}
@@ -138,8 +140,14 @@ func probeOnce(ctx context.Context, info peer.AddrInfo) (string, error) {
 		case x := <-sub.Out():
 			switch x := x.(type) {
 			case event.EvtPeerIdentificationFailed:
+				if x.Peer != info.ID {
+					continue
+				}
 				return "", errNoAnswer
 			case event.EvtPeerIdentificationCompleted:
+				if x.Peer != info.ID {
+					continue
+				}
 				protocol, network, ok := p2p.ReadMemberVersion(x.ProtocolVersion)
 				if !ok {
 					return "", fmt.Errorf("it is no Metanode peer: it speaks %.40q", x.ProtocolVersion)

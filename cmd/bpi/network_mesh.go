@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +123,9 @@ func resourceWords(m api.Network) [][2]string {
 	}
 	for _, r := range m.Refusals {
 		say("refused", "%s: %s; last %s ago; %s", times(r.Count), refusalWords(r), ago(r.LastMs), refusalNext(r))
+	}
+	if h := m.Holes; h.Tried > 0 {
+		say("holes", "%s in place of a relayed connection a direct one was tried, and made %s", times(h.Tried), times(h.Made))
 	}
 	g := m.Gate
 	switch {
@@ -268,9 +272,12 @@ func meshFindings(s api.Status, m api.Network, now time.Time) []finding {
 			add("bootstrap", "warning", b.Address+" is not connected", "is that peer running, and its address right? See bootstrap in [p2p]")
 		}
 	}
-	if s.Peers == 0 {
+	switch {
+	case s.Peers == 0 && len(m.Bootstrap) > 0:
+		add("peers", "FAILED", "none connected, and none of those to join by answers", "name another peer of the network under bootstrap in [p2p], as bpi node status prints its address there, and restart this node")
+	case s.Peers == 0:
 		add("peers", "warning", "none connected", "name one under bootstrap in [p2p], unless this network has one peer")
-	} else {
+	default:
 		add("peers", "ok", fmt.Sprintf("%d connected", s.Peers), "")
 	}
 	list = append(list, reachFindings(m)...)
@@ -307,11 +314,45 @@ func reachFindings(m api.Network) []finding {
 			list = append(list, f)
 		}
 	}
+	relays := relaysOf(m.Addresses)
 	switch {
 	case len(m.Reach.Asked) == 0:
 		list = append(list, finding{"reached from", "warning", "no peer is connected that could dial back", ""})
+	case !reached && len(relays) > 0:
+		list = append(list, finding{"reached", "ok", "not directly, but through the relay of " + strings.Join(relays, " and of "), ""})
 	case !reached:
 		list = append(list, finding{"reached", "warning", "no peer that was asked reached this node", "others cannot dial it; it can dial them, and a member with relay_service = true lets it be reached"})
 	}
-	return list
+	return append(list, natFindings(m, reached)...)
+}
+
+// natFindings say at which addresses peers see this node that are none of its machine's.
+func natFindings(m api.Network, reached bool) []finding {
+	var at []string
+	for _, a := range m.Reach.Asked {
+		if ip := clean(a.Observed); a.NAT && !slices.Contains(at, ip) {
+			at = append(at, ip)
+		}
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	f := finding{"NAT", "ok", "peers see this node at " + strings.Join(at, " and at ") + ", which is no address of this machine: a router translates addresses between", ""}
+	if !reached {
+		f.Next = "to be dialed from outside, forward listen_port in that router, TCP and UDP; if many peers live behind it, those outside name its address under shared_networks in [p2p]"
+	}
+	return []finding{f}
+}
+
+// relaysOf are the ids of the peers through whose relays a node is reached.
+func relaysOf(addresses []string) []string {
+	var ids []string
+	for _, a := range addresses {
+		before, _, relayed := strings.Cut(a, "/p2p-circuit")
+		_, id, named := strings.Cut(before, "/p2p/")
+		if relayed && named && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

@@ -152,6 +152,7 @@ func TestResourcesAreToldInWords(t *testing.T) {
 			{Scope: "peer:12D3", Limit: "streams (in 9, out 0 held)", Count: 1},
 		},
 		Gate: api.GateCounts{Passed: 2, Outsiders: 5, DoorRefused: 1, Banned: 4}, Losses: []api.Loss{{What: "gossip", Count: 1}},
+		Holes: api.Holes{Tried: 3, Made: 2},
 	}
 	var all strings.Builder
 	for _, line := range resourceWords(m) {
@@ -159,7 +160,7 @@ func TestResourcesAreToldInWords(t *testing.T) {
 	}
 	for _, want := range []string{
 		"2 open: 2 inbound over tcp; above 50", "a connection from 203.0.113.7", "shared_networks", "of this node as a whole", "raise max_peers",
-		"streams (in 9, out 0 held) of peer 12D3", "5 of outsiders were closed", "1 refused", "4 handshakes of peers that had sent garbage", "once: gossip",
+		"streams (in 9, out 0 held) of peer 12D3", "5 of outsiders were closed", "1 refused", "4 handshakes of peers that had sent garbage", "once: gossip", "3 times in place of a relayed connection a direct one was tried, and made 2 times",
 	} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("the words lack %q:\n%s", want, all.String())
@@ -189,6 +190,27 @@ func TestNetworkDoctorNamesTheNextStep(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", check, f, want)
 		}
 	}
+	if _, ok := got["NAT"]; ok {
+		t.Error("a NAT where the node is seen at an address of its own")
+	}
+	m.Reach.Asked[0].NAT, m.Addresses = true, append(m.Addresses, entrance+"/p2p-circuit/p2p/12D3x")
+	for _, f := range meshFindings(s, m, now) {
+		got[f.Check] = f
+	}
+	if f := got["NAT"]; !strings.Contains(f.Detail, "see this node at 192.0.2.7, which is no address of this machine") || !strings.Contains(f.Next, "forward listen_port") {
+		t.Errorf("NAT: %+v", f)
+	}
+	if f := got["reached"]; f.Status != "ok" || !strings.Contains(f.Detail, "through the relay of "+entrance[strings.LastIndex(entrance, "/")+1:]) {
+		t.Errorf("reached through a relay: %+v", f)
+	}
+	s.Peers = 0
+	for _, f := range meshFindings(s, m, now) {
+		got[f.Check] = f
+	}
+	if f := got["peers"]; f.Status != "FAILED" || !strings.Contains(f.Next, "name another peer of the network under bootstrap") {
+		t.Errorf("nobody to join by: %+v", f)
+	}
+	m.Addresses = m.Addresses[:1]
 	m.InvitationEnds, m.Reach.Asked[0].Ports[0].OK, s.DriftMs = uint64(now.Add(-time.Hour).UnixMilli()), true, 3
 	for _, f := range meshFindings(s, m, now) {
 		if f.Check == "reached" || f.Check == "clock against peers" && f.Status != "ok" || f.Check == "invitation" && !strings.Contains(f.Detail, "ended on") {

@@ -20,10 +20,10 @@
 // # Guarantees
 //
 // A root is named only when all its blocks are here, verified and durable: a crash or a full disk never leaves half a
-// blob under a name. A block is compared with its hash whenever it is read; one that rotted is removed, and what it
-// belongs to counts as absent until it is fetched again. What is pinned is never collected, nor what a Writer relies on,
-// nor what is being read. Everything made by others is bounded before memory is taken for it: blocks, names, depth,
-// claimed sizes.
+// blob under a name. A block is compared with its hash whenever it is read (for other peers, who compare it themselves, if
+// it was not in the last minutes or its file has changed); one that rotted is removed, and what it belongs to counts as
+// absent until it is fetched again. What is pinned is never collected, nor what a Writer relies on, nor what is being read.
+// Everything made by others is bounded before memory is taken for it: blocks, names, depth, claimed sizes.
 //
 // A Store is safe for concurrent use by one process; two processes must not share a folder.
 //

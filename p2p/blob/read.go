@@ -81,11 +81,15 @@ func (r *fileReader) step() error {
 		return fmt.Errorf("%w: a file of more than %d layers", ErrDAG, MaxDepth)
 	}
 	l := top.links[top.next]
-	top.next++
+	if l.bytes == 0 { // nothing to read, and perhaps a great many times
+		top.next++
+		return nil
+	}
 	n, err := r.get(l.cid)
 	if err != nil {
 		return err
 	}
+	top.next++
 	if n.bytes != l.bytes {
 		return fmt.Errorf("%s: %w: %d bytes, where %d should be", l.cid, ErrDAG, n.bytes, l.bytes)
 	}
@@ -187,7 +191,8 @@ type completer struct {
 }
 
 // Complete tells what the DAG at c is. Every block of it must be here: the error wraps ErrNotFound if one is not, and
-// ErrDAG if they make no file or folder. A file's digest is found by reading it, unless it repeats itself beyond reason.
+// ErrDAG if they make no file or folder. A file's digest is found by reading it, as far as
+// Follow did not find it already, unless the file repeats itself beyond reason.
 func (w *Writer) Complete(ctx context.Context, c CID) (Root, error) {
 	if err := CheckCID(c); err != nil {
 		return Root{}, err
@@ -204,8 +209,14 @@ func (w *Writer) Complete(ctx context.Context, c CID) (Root, error) {
 	if top.kind == kindLink {
 		return Root{}, fmt.Errorf("%s: %w: a symbolic link alone", c, ErrDAG)
 	}
-	if root.Folder || root.Bytes > 16*k.here+64<<20 {
+	if root.Folder || beyondReason(root.Bytes, k.here) {
 		return root, nil
+	}
+	if w.follow != nil && w.follow.top == c {
+		if d, ok := w.follow.finish(ctx, k.here); ok {
+			root.Digest = d
+			return root, nil
+		}
 	}
 	r, _, err := readFile(ctx, c, w.s.disk.Get)
 	if err != nil {

@@ -161,8 +161,8 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Blocks are the store's blocks, for reading. Whoever writes takes a Writer.
-func (s *Store) Blocks() blockstore.Blockstore { return s.disk }
+// Blocks are the store's blocks for other peers, who compare what they get with its name. Whoever writes takes a Writer.
+func (s *Store) Blocks() blockstore.Blockstore { return served{s.disk} }
 
 // Source gives the store's blocks to those who walk a DAG.
 func (s *Store) Source() Source { return s.disk.Get }

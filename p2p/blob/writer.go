@@ -22,6 +22,7 @@ type Writer struct {
 	few    []CID           // the blocks it relies on, as long as they are few
 	budget uint64          // bytes reserved that are not on disk yet
 	part   *entry          // the fetch that it serves, if it does
+	follow *follower       // of the file that is written; nil if none is
 
 	batch []blocks.Block // of put
 	bytes int
@@ -149,7 +150,11 @@ func (w *Writer) PutMany(ctx context.Context, list []blocks.Block) error {
 	if err := w.Reserve(ctx, bytes); err != nil {
 		return err
 	}
-	err := w.s.disk.PutMany(ctx, fresh)
+	err := w.s.disk.putMany(ctx, fresh, func() {
+		if w.follow != nil {
+			w.follow.take(ctx, list)
+		}
+	})
 	w.release(bytes)
 	if err == nil {
 		for _, b := range fresh {

@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// machine is where the figures come from, and what else went on there.
-type machine struct {
+// Machine is where the figures come from, and what else went on there.
+type Machine struct {
 	text  string
 	begin ticks
 }
@@ -21,8 +21,8 @@ type machine struct {
 // ticks are of all cores, from /proc/stat.
 type ticks struct{ all, idle, stolen int64 }
 
-// describeMachine names the machine and measures its disk where the validators' data will be.
-func describeMachine(dir string) (machine, error) {
+// DescribeMachine names the machine and measures its disk where the data will be.
+func DescribeMachine(dir string) (Machine, error) {
 	cpu := "unknown CPU"
 	if raw, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(raw)) {
@@ -36,22 +36,23 @@ func describeMachine(dir string) (machine, error) {
 	load, _ := os.ReadFile("/proc/loadavg")
 	sync, err := syncTime(dir)
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	var begin ticks
 	if raw, err := os.ReadFile("/proc/stat"); err == nil {
 		begin, _ = readTicks(string(raw))
 	}
 	first, _, _ := strings.Cut(string(load), " ")
-	return machine{begin: begin, text: fmt.Sprintf("Machine: %s, %d cores, %s, %s; fdatasync of an overwritten page %.2f ms (median); load %s before the start.",
+	return Machine{begin: begin, text: fmt.Sprintf("Machine: %s, %d cores, %s, %s; fdatasync of an overwritten page %.2f ms (median); load %s before the start.",
 		cpu, runtime.NumCPU(), strings.TrimSpace(string(host)), runtime.Version(), float64(sync)/float64(time.Millisecond), first)}, nil
 }
 
-func (m machine) String() string { return m.text }
+// String is one line.
+func (m Machine) String() string { return m.text }
 
-// since says how much of the machine's time was left over and how much went to other machines on the same host: figures
+// Since says how much of the machine's time was left over and how much went to other machines on the same host: figures
 // of a run with much of the latter are worth little.
-func (m machine) since() string {
+func (m Machine) Since() string {
 	raw, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return "The machine does not tell how busy it was."
@@ -110,5 +111,5 @@ func syncTime(dir string) (time.Duration, error) {
 			all = append(all, float64(time.Since(begin)))
 		}
 	}
-	return time.Duration(median(all)), nil
+	return time.Duration(Median(all)), nil
 }
