@@ -42,7 +42,11 @@ func (x *Exchange) FetchDAG(ctx context.Context, c blob.CID, maxBytes uint64) er
 		if _, whole := x.store.Root(c); whole {
 			return
 		}
-		if one, none := x.survey(asking, c); !one && !x.seek(asking, c) && none && asking.Err() == nil {
+		if one, _ := x.survey(asking, c); one || x.seek(asking, c) {
+			return
+		}
+		// Once more: one that has it may have connected by itself, after it would have been asked and before it was sought.
+		if one, none := x.survey(asking, c); !one && none && asking.Err() == nil {
 			stop(errNobody)
 		}
 	}()
