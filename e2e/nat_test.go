@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -153,13 +154,18 @@ func TestTwentyPeersBehindOneAddress(t *testing.T) {
 
 	// From inside.
 	for _, p := range those {
-		eventually(t, 30*time.Second, p.Name+" knows what four peers offer", func() bool {
+		who := map[string]bool{}
+		// What a newcomer does not hear at once comes with what everybody tells once a minute.
+		eventually(t, 75*time.Second, p.Name+" knows what four peers offer", func() bool {
 			list, err := n.client(p).Services(t.Context(), api.ServiceQuery{})
-			who := map[string]bool{}
+			before := len(who)
 			for _, x := range list {
 				if x.Service == "api/1" || x.Service == "sql/1" {
-					who[x.Peer+x.Service] = true
+					who[x.Name+" "+x.Service] = true
 				}
+			}
+			if len(who) < 8 && len(who) != before {
+				t.Logf("%s at height %d knows %v", p.Name, n.height(p), slices.Sorted(maps.Keys(who)))
 			}
 			return err == nil && len(who) == 8
 		})
