@@ -32,7 +32,7 @@ func TestQuantiles(t *testing.T) {
 }
 
 func TestTimesAreShownWithTheirUnit(t *testing.T) {
-	for d, want := range map[time.Duration]string{1500 * time.Millisecond: "1.50 s", 12340 * time.Microsecond: "12.3 ms", 250 * time.Nanosecond: "0.25 µs"} {
+	for d, want := range map[time.Duration]string{1500 * time.Millisecond: "1.50 s", 12340 * time.Microsecond: "12.3 ms", 250 * time.Nanosecond: "0.25 µs", 0: "0"} {
 		if got := show(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)
 		}

@@ -26,6 +26,8 @@ func (l times) p95() time.Duration { return l.quantile(0.95) }
 // show is a time for a table, to three digits.
 func show(d time.Duration) string {
 	switch {
+	case d == 0:
+		return "0"
 	case d >= time.Second:
 		return measure.Number(d.Seconds()) + " s"
 	case d >= time.Millisecond:
