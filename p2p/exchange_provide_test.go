@@ -62,11 +62,7 @@ func TestProviderThatIsNotConnectedIsFoundByItsRecord(t *testing.T) {
 	if err := asker.x.FetchDAG(t.Context(), blob.Of(digest.Of([]byte("nowhere"))), 1<<20); !errors.Is(err, errNobody) {
 		t.Errorf("what nobody has: %v", err)
 	}
-	for _, c := range asker.h.Network().ConnsToPeer(holder.ID()) {
-		if c.Stat().Direction == network.DirOutbound { // the holder's own DHT may have dialed
-			t.Fatal("the search for what nobody has connected them")
-		}
-	}
+	part(t, asker.Host, holder.Host) // either one's DHT may have dialed meanwhile
 	if err := asker.x.FetchDAG(t.Context(), root, 10<<20); err != nil {
 		t.Fatal(err)
 	}
