@@ -283,6 +283,7 @@ func TestFullDisk(t *testing.T) {
 	if r.code != 0 {
 		t.Fatal(r.stderr)
 	}
+	s.ended(s.p, before, 60*time.Second)
 	filler := filepath.Join(dir, "filler")
 	f, err := os.Create(filler)
 	if err != nil {
