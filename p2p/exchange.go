@@ -21,7 +21,7 @@ import (
 const (
 	blobFetches    = 16               // DAGs fetched at once; more wait
 	blobWindows    = 4                // requests of one fetch under way
-	blobWindow     = 16               // blocks asked for in one request
+	blobWindow     = 8                // blocks asked for in one request; all under way fit into what a file's digest waits with
 	blobTogether   = 8                // blocks made durable together
 	blobStall      = 20 * time.Second // without a block for so long, a fetch gives up
 	blobGrace      = 2 * time.Minute  // a fetch may take so long, and besides
