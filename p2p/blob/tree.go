@@ -17,6 +17,10 @@ const (
 	maxName       = 255  // bytes of a name in a folder
 	maxPath       = 4096 // bytes of a path
 	maxLinkTarget = 4096
+
+	// maxNodes bounds the files, folders and parts of them that are read of one DAG, however often each occurs: a few blocks
+	// can be 2^60 files. At blocks of 1 MiB it is 16 TiB.
+	maxNodes = 1 << 24
 )
 
 // Source gives a block by name; its bytes are what the name says.
@@ -32,21 +36,29 @@ type Sink interface {
 }
 
 // Unpack reads the file or folder at c in order, depth first, a block wherever it occurs, and holds no more than the
-// nodes between the top and the byte in hand. It trusts nothing but the bytes of blocks: names, depth and sizes are
+// nodes between the top and the byte in hand. It trusts nothing but the bytes of blocks: names, depth, number and sizes are
 // checked. Errors: ErrDAG, those of the source and those of the sink.
 func Unpack(ctx context.Context, c CID, from Source, to Sink) error {
-	u := unpacker{from: from, to: to}
+	return unpack(ctx, c, from, to, maxNodes)
+}
+
+func unpack(ctx context.Context, c CID, from Source, to Sink, nodes int) error {
+	u := unpacker{from: from, to: to, most: nodes}
 	return u.entry(ctx, c, "", 0)
 }
 
 type unpacker struct {
-	from Source
-	to   Sink
+	from       Source
+	to         Sink
+	seen, most int // nodes
 }
 
 func (u *unpacker) node(ctx context.Context, c CID, depth int) (node, error) {
 	if depth > MaxDepth {
 		return node{}, fmt.Errorf("%s: %w: more than %d layers", c, ErrDAG, MaxDepth)
+	}
+	if u.seen++; u.seen > u.most {
+		return node{}, fmt.Errorf("%s: %w: more than %d files, folders and parts of them", c, ErrDAG, u.most)
 	}
 	b, err := u.from(ctx, c)
 	if err != nil {

@@ -273,6 +273,34 @@ func TestDepthAndRepetitionAreBounded(t *testing.T) {
 	if err := s.Export(t.Context(), io.Discard, c, false); err != nil {
 		t.Fatal(err)
 	}
+	if err := unpack(t.Context(), c, m.get, discard{}, 1000); !errors.Is(err, ErrDAG) || !strings.Contains(err.Error(), "more than 1000 files") {
+		t.Errorf("a folder that repeats itself, read file by file: %v", err)
+	}
+	// A file whose parts are nothing, 2^60 times.
+	m = madeUp{}
+	nothing := unixfs.NewFSNode(unixfs.TFile)
+	for range 60 {
+		data, err := nothing.GetBytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := merkledag.NodeWithData(data)
+		if c.Defined() && len(m) > 0 {
+			for range 2 {
+				if err := n.AddRawLink("", &ipld.Link{Cid: c}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		c = m.add(n)
+		if len(m) == 1 { // from here on with two parts of no bytes
+			nothing.AddBlockSize(0)
+			nothing.AddBlockSize(0)
+		}
+	}
+	if err := unpack(t.Context(), c, m.get, discard{}, 1000); !errors.Is(err, ErrDAG) || !strings.Contains(err.Error(), "more than 1000 files") {
+		t.Errorf("a file of nothing, 2^59 times: %v", err)
+	}
 }
 
 // FuzzUnpack reads any bytes as the top of a DAG whose other blocks are there.
